@@ -1,0 +1,21 @@
+# What a top-level build gets without being asked. As a sub-project only the folders are set.
+include(GNUInstallDirs)
+
+if(PROJECT_IS_TOP_LEVEL)
+  # Presets share the downloads and the Rust build, which do not depend on the build type.
+  set(shared_folder ${PROJECT_SOURCE_DIR}/build)
+  set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+  set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+  if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+  endif()
+  find_program(MLXCPP_CCACHE ccache)
+  if(MLXCPP_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${MLXCPP_CCACHE})
+  endif()
+else()
+  set(shared_folder ${PROJECT_BINARY_DIR})
+endif()
+set(MLXCPP_DEPS_DIR ${shared_folder}/deps CACHE PATH "Where pinned wheels are unpacked")
+set(MLXCPP_CARGO_DIR ${shared_folder}/cargo CACHE PATH "cargo's target folder")
+unset(shared_folder)

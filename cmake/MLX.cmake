@@ -1,0 +1,43 @@
+# Provides the target `mlx`, in exactly the version that cmake/wheels pins: MLX is C++ without an ABI promise.
+# An MLX that CMake finds (MLX_DIR, CMAKE_PREFIX_PATH) is used; otherwise the pinned wheel is downloaded and unpacked.
+set(MLXCPP_BACKEND cpu CACHE STRING "MLX back end of the wheel: cpu, cuda or metal")
+set_property(CACHE MLXCPP_BACKEND PROPERTY STRINGS cpu cuda metal)
+include(Wheel)
+
+function(mlxcpp_check_mlx_version include_dirs)
+  foreach(dir IN LISTS include_dirs)
+    if(EXISTS ${dir}/mlx/version.h)
+      file(STRINGS ${dir}/mlx/version.h lines REGEX "define MLX_VERSION_(MAJOR|MINOR|PATCH)")
+      string(REGEX MATCHALL "[0-9]+" numbers "${lines}")
+      list(JOIN numbers . found)
+      if(NOT found STREQUAL MLXCPP_MLX_VERSION)
+        message(FATAL_ERROR "MLX in ${dir}: wrong version; expected exactly ${MLXCPP_MLX_VERSION}, found ${found}")
+      endif()
+      return()
+    endif()
+  endforeach()
+  message(FATAL_ERROR "MLX: no mlx/version.h in '${include_dirs}'; expected MLX ${MLXCPP_MLX_VERSION}")
+endfunction()
+
+mlxcpp_wheel_version(mlx-${MLXCPP_BACKEND} MLXCPP_MLX_VERSION)
+if(NOT TARGET mlx)
+  set(asked "${MLX_DIR}")
+  find_package(MLX ${MLXCPP_MLX_VERSION} EXACT CONFIG QUIET)
+  if(NOT MLX_FOUND AND (asked OR MLX_CONSIDERED_CONFIGS))
+    list(JOIN MLX_CONSIDERED_VERSIONS ", " found)
+    message(FATAL_ERROR "MLX: wrong version; expected exactly ${MLXCPP_MLX_VERSION}, found '${found}' "
+      "in '${asked}${MLX_CONSIDERED_CONFIGS}'; try without MLX_DIR and with a CMAKE_PREFIX_PATH that has no MLX: "
+      "then the pinned wheel is fetched")
+  endif()
+  set(MLXCPP_MLX_WHEEL "")
+  if(NOT MLX_FOUND)
+    mlxcpp_wheel(mlx-${MLXCPP_BACKEND} MLXCPP_MLX_WHEEL)
+    find_package(MLX ${MLXCPP_MLX_VERSION} EXACT CONFIG REQUIRED PATHS ${MLXCPP_MLX_WHEEL}/mlx NO_DEFAULT_PATH)
+    # A later pin must be looked for again, not found in the cache.
+    unset(MLX_DIR CACHE)
+  endif()
+  unset(MLX_LIBRARY CACHE)
+  set_target_properties(mlx PROPERTIES IMPORTED_GLOBAL TRUE)
+endif()
+get_target_property(mlx_includes mlx INTERFACE_INCLUDE_DIRECTORIES)
+mlxcpp_check_mlx_version("${mlx_includes}")

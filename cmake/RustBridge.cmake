@@ -1,0 +1,48 @@
+# The Rust crate in bridge/, built by cargo into one static library; target `mlxcpp_bridge`.
+# cxx generates the C++ side: #include "mlxcpp_bridge/src/lib.rs.h".
+set(MLXCPP_RUST_VERSION 1.88)
+
+# mlxcpp_rust_bridge(<target> CRATE <name> DIR <folder>)
+function(mlxcpp_rust_bridge target)
+  cmake_parse_arguments(ARG "" "CRATE;DIR" "" ${ARGN})
+  find_program(CARGO_EXECUTABLE cargo HINTS $ENV{CARGO_HOME}/bin $ENV{HOME}/.cargo/bin)
+  if(NOT CARGO_EXECUTABLE)
+    message(FATAL_ERROR "cargo not found; expected Rust ${MLXCPP_RUST_VERSION} or newer; try tools/bootstrap")
+  endif()
+  execute_process(COMMAND ${CARGO_EXECUTABLE} --version OUTPUT_VARIABLE version RESULT_VARIABLE failed)
+  string(REGEX MATCH "[0-9]+\\.[0-9]+" version "${version}")
+  if(failed OR version VERSION_LESS MLXCPP_RUST_VERSION)
+    message(FATAL_ERROR "${CARGO_EXECUTABLE}: too old; expected Rust ${MLXCPP_RUST_VERSION} or newer, "
+      "found '${version}'; try tools/bootstrap, or install rustup")
+  endif()
+  cmake_host_system_information(RESULT jobs QUERY NUMBER_OF_LOGICAL_CORES)
+  set(lib ${MLXCPP_CARGO_DIR}/release/lib${ARG_CRATE}.a)
+  set(include ${MLXCPP_CARGO_DIR}/cxxbridge)
+  set(header ${include}/${ARG_CRATE}/src/lib.rs.h)
+  # CC and CXX are left alone: with another compiler for each preset cargo would build the crate again and again.
+  add_custom_command(
+    OUTPUT ${lib} ${header}
+    COMMAND ${CMAKE_COMMAND} -E env --unset=MAKEFLAGS CARGO_BUILD_JOBS=${jobs}
+            ${CARGO_EXECUTABLE} build --quiet --release --locked --lib
+            --manifest-path ${ARG_DIR}/Cargo.toml --target-dir ${MLXCPP_CARGO_DIR}
+    DEPENDS ${ARG_DIR}/Cargo.toml ${ARG_DIR}/Cargo.lock ${ARG_DIR}/build.rs
+    DEPFILE ${MLXCPP_CARGO_DIR}/release/lib${ARG_CRATE}.d
+    COMMENT "cargo build ${ARG_CRATE} (minutes the first time)"
+    USES_TERMINAL VERBATIM)
+  add_custom_target(${target}_cargo DEPENDS ${lib} ${header})
+  add_library(${target} INTERFACE)
+  add_library(mlxcpp::bridge ALIAS ${target})
+  add_dependencies(${target} ${target}_cargo)
+  target_include_directories(${target} SYSTEM INTERFACE $<BUILD_INTERFACE:${include}>)
+  target_link_libraries(${target} INTERFACE
+    $<BUILD_INTERFACE:${lib}> $<INSTALL_INTERFACE:$<INSTALL_PREFIX>/${CMAKE_INSTALL_LIBDIR}/lib${ARG_CRATE}.a>
+    Threads::Threads ${CMAKE_DL_LIBS} $<$<PLATFORM_ID:Linux>:m>)
+  if(MLXCPP_INSTALL)
+    install(FILES ${lib} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    install(TARGETS ${target} EXPORT mlxcpp-targets)
+  endif()
+endfunction()
+
+if(EXISTS ${PROJECT_SOURCE_DIR}/bridge/Cargo.toml)
+  mlxcpp_rust_bridge(mlxcpp_bridge CRATE mlxcpp_bridge DIR ${PROJECT_SOURCE_DIR}/bridge)
+endif()
