@@ -1,0 +1,108 @@
+#include "mlxcpp/ops/attention.h"
+
+#include <mlx/fast.h>
+#include <mlx/ops.h>
+
+#include <string>
+#include <utility>
+
+#include "mlxcpp/ops/basic.h"
+
+namespace mlxcpp::ops {
+namespace {
+
+using Axes = std::vector<int>;
+
+/// Keys of this pass that share the query's span: (B, 1, L, S) bool.
+array same_span(const array& key_index, const Rows& rows) {
+  array column = mx::subtract(key_index, mx::expand_dims(rows.offset, 1));
+  array fresh =
+      mx::logical_and(mx::greater_equal(column, array(0)), mx::less(column, array(rows.length)));
+  array inside = mx::clip(column, array(0), array(rows.length - 1));
+  array span = mx::where(fresh, mx::take_along_axis(*rows.spans, inside, 1), array(-1));
+  array mine = mx::expand_dims(*rows.spans, Axes{1, 3});
+  return mx::logical_and(mx::greater(mine, array(0)),
+                         mx::equal(mine, mx::expand_dims(span, Axes{1, 2})));
+}
+
+/// (B or 1, 1, L, S) bool: may query i see key j?
+array allowed(const KvView& kv, const AttentionArgs& a) {
+  const Rows& rows = *kv.rows;
+  int columns = kv.k.shape(2);
+  array q = mx::expand_dims(rows.index, Axes{1, 3});
+  array k = kv.key_index ? mx::expand_dims(*kv.key_index, Axes{1, 2})
+                         : mx::arange(0, columns, mx::int32);
+  array ok = a.causal ? mx::less_equal(k, q)
+                      : mx::less(k, mx::expand_dims(rows.ends(), Axes{1, 2, 3}));
+  auto keep = [&ok](const array& also) { ok = mx::logical_and(ok, also); };
+  if (a.window) keep(mx::greater(k, mx::subtract(q, array(a.window))));
+  if (a.chunk)
+    keep(mx::equal(mx::floor_divide(k, array(a.chunk)), mx::floor_divide(q, array(a.chunk))));
+  if (kv.kept.last)  // as if the keys had come one by one: a chunk sees no more than single steps do
+    keep(mx::logical_or(mx::less(k, array(kv.kept.first)),
+                        mx::greater(k, mx::subtract(q, array(kv.kept.last)))));
+  if (rows.spans) {
+    array index = kv.key_index ? *kv.key_index : mx::broadcast_to(k, {rows.batch, columns});
+    ok = mx::logical_or(ok, same_span(index, rows));
+  }
+  return ok;
+}
+
+struct Mask {
+  std::string mode;  // MLX's "causal", or empty
+  std::optional<array> allowed;
+};
+
+Mask make_mask(const KvView& kv, const AttentionArgs& a) {
+  const Rows& rows = *kv.rows;
+  int seen = kv.k.shape(2);
+  bool whole = !a.chunk && (!a.window || seen <= a.window);
+  if (kv.recent && a.causal && whole) return {};
+  bool in_order = !kv.key_index && rows.same_offset && seen == rows.offsets[0] + rows.length;
+  bool all_kept = !kv.kept.last || seen <= kv.kept.last;
+  if (a.causal && !rows.spans && in_order && all_kept && whole)
+    return {rows.length > 1 ? "causal" : "", {}};
+  return {"", allowed(kv, a)};
+}
+
+/// Scores written out: a cap between score and softmax has no fused form.
+array composed(const array& q, const KvView& kv, const AttentionArgs& a) {
+  int K = kv.k.shape(1), H = q.shape(1);
+  auto grouped = [&](const array& x) { return mx::expand_dims(x, 2); };
+  array scores = mx::matmul(mx::unflatten(scale(q, a.scale), 1, {K, H / K}),
+                            mx::swapaxes(grouped(kv.k), -1, -2));  // (B, K, H/K, L, S)
+  scores = softcap(scores, a.softcap);
+  scores = mx::where(grouped(allowed(kv, a)), scores, array(-1e30f, scores.dtype()));
+  if (a.sinks) {
+    auto shape = scores.shape();
+    shape.back() = 1;
+    array sinks = mx::reshape(mx::astype(**a.sinks, scores.dtype()), {K, H / K, 1, 1});
+    scores = mx::concatenate({mx::broadcast_to(sinks, shape), scores}, -1);
+  }
+  array p = mx::softmax(scores, -1, true);
+  if (a.sinks) p = split_at(p, {1}, -1)[1];
+  return mx::flatten(mx::matmul(p, grouped(kv.v)), 1, 2);
+}
+
+}  // namespace
+
+KvView kv_append(const Layer& layer, const array& k, const array& v, int slot) {
+  if (KvStore* store = layer.kv.at(slot)) return store->append(k, v, layer.rows);
+  return {.k = k, .v = v, .key_index = {}, .recent = false, .kept = {}, .rows = layer.rows};
+}
+
+array attention(const array& q, const KvView& kv, const AttentionArgs& a) {
+  if (a.softcap) return composed(q, kv, a);
+  Mask m = make_mask(kv, a);
+  std::optional<array> sinks;
+  if (a.sinks) sinks = mx::astype(**a.sinks, q.dtype());
+  return mx::fast::scaled_dot_product_attention(q, kv.k, kv.v, a.scale, m.mode, m.allowed, sinks);
+}
+
+array split_heads(const array& x, int head_dim) {
+  return mx::transpose(mx::unflatten(x, -1, {-1, head_dim}), {0, 2, 1, 3});
+}
+
+array merge_heads(const array& x) { return mx::flatten(mx::transpose(x, {0, 2, 1, 3}), 2, 3); }
+
+}  // namespace mlxcpp::ops

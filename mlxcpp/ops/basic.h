@@ -1,0 +1,28 @@
+// Small operations that every model uses.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "mlxcpp/ops/linear.h"
+
+namespace mlxcpp::ops {
+
+/// x: (..., D), in the dtype of x; sums in float32.  A null weight means no scale.
+array rms_norm(const array& x, const Param& weight, float eps);
+
+/// An enum, not a function: a fused kernel must be able to name it.
+enum class Activation { silu, gelu, gelu_tanh };
+/// The activation that Hugging Face's `hidden_act` names, or nothing.
+std::optional<Activation> activation_of(const std::string& hidden_act);
+array activate(const array& x, Activation a);
+
+array add(const array& a, const array& b);
+
+/// Cuts before each given index.  (mx::split(x, {n}, axis) is another function: n equal parts.)
+std::vector<array> split_at(const array& x, const std::vector<int>& cuts, int axis = -1);
+
+array scale(const array& x, float by);     ///< in the dtype of x
+array softcap(const array& x, float cap);  ///< cap * tanh(x / cap)
+
+}  // namespace mlxcpp::ops

@@ -1,0 +1,24 @@
+// What the default device means for models: the dtype of activations, and whether work overlaps.
+#pragma once
+
+#include <string>
+
+#include "mlxcpp/ops/mx.h"
+
+namespace mlxcpp::ops {
+
+/// True when the default device is a CPU.
+bool on_cpu();
+
+/// The dtype in which a model computes whose parameters are stored as `stored`: float32 on the CPU,
+/// where MLX's half types accumulate in half precision (quantized_matmul errs by 3 to 11 %);
+/// elsewhere the stored one.
+mx::Dtype activation_dtype(mx::Dtype stored);
+
+/// "cpu", or what MLX calls the GPU.
+std::string device_name();
+
+/// The version of the MLX that runs, e.g. "0.32.4".
+std::string mlx_version();
+
+}  // namespace mlxcpp::ops

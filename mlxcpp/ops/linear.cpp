@@ -1,0 +1,86 @@
+#include "mlxcpp/ops/linear.h"
+
+#include <mlx/ops.h>
+
+#include "mlxcpp/ops/device.h"
+
+namespace mlxcpp::ops {
+namespace {
+
+std::optional<array> value_of(const std::optional<Param>& p) {
+  return p ? std::optional<array>(**p) : std::nullopt;
+}
+
+/// The microscaling formats keep their scales as bytes; their numbers are taken as bfloat16.
+bool byte_scales(Format f) { return f == Format::mxfp4 || f == Format::mxfp8 || f == Format::nvfp4; }
+
+array product(const array& x, const WeightData& w) {
+  if (w.dense()) return mx::matmul(x, mx::swapaxes(mx::astype(*w.value, x.dtype()), -1, -2));
+  return mx::quantized_matmul(x, *w.value, **w.scales, value_of(w.zeros), true, w.quant.group_size,
+                              w.quant.bits, mode_of(w.quant.format));
+}
+
+array adapted(const array& y, const array& x, const Adapters& adapters) {
+  if (!*adapters.rows) return y;
+  array a = mx::take(adapters.a, **adapters.rows, 0), b = mx::take(adapters.b, **adapters.rows, 0);
+  return mx::add(y, mx::matmul(mx::matmul(x, mx::swapaxes(a, 1, 2)), mx::swapaxes(b, 1, 2)));
+}
+
+}  // namespace
+
+std::string mode_of(Format format) {
+  switch (format) {
+    case Format::dense: return "dense";
+    case Format::affine: return "affine";
+    case Format::mxfp4: return "mxfp4";
+    case Format::mxfp8: return "mxfp8";
+    case Format::nvfp4: return "nvfp4";
+  }
+  return "";
+}
+
+std::optional<Format> format_of(const std::string& mode) {
+  for (auto f : {Format::affine, Format::mxfp4, Format::mxfp8, Format::nvfp4})
+    if (mode_of(f) == mode) return f;
+  return {};
+}
+
+mx::Dtype WeightData::dtype() const {
+  if (dense()) return value->dtype();
+  return byte_scales(quant.format) ? mx::bfloat16 : (*scales)->dtype();
+}
+
+array linear(const array& x, const Weight& w, const std::optional<array>& residual) {
+  array y = product(x, *w);
+  if (w->adapters) y = adapted(y, x, *w->adapters);
+  if (w->bias) y = mx::add(y, mx::astype(**w->bias, y.dtype()));
+  return residual ? mx::add(*residual, y) : y;
+}
+
+array embed(const array& ids, const Weight& t) {
+  mx::Dtype dtype = activation_dtype(t->dtype());
+  array rows = mx::take(*t->value, ids, 0);
+  if (t->dense()) return mx::astype(rows, dtype);
+  WeightData picked{.quant = t->quant,
+                    .value = std::make_shared<array>(rows),
+                    .scales = std::make_shared<array>(mx::take(**t->scales, ids, 0)),
+                    .zeros = {},
+                    .bias = {},
+                    .adapters = {}};
+  if (t->zeros) picked.zeros = std::make_shared<array>(mx::take(**t->zeros, ids, 0));
+  if (!byte_scales(t->quant.format)) {  // widen first: dequantising in half precision rounds twice
+    **picked.scales = mx::astype(**picked.scales, dtype);
+    if (picked.zeros) **picked.zeros = mx::astype(**picked.zeros, dtype);
+  }
+  return mx::astype(dequantised(picked), dtype);
+}
+
+array dequantised(const WeightData& w) {
+  if (w.dense()) return *w.value;
+  std::optional<mx::Dtype> dtype;
+  if (byte_scales(w.quant.format)) dtype = activation_dtype(mx::bfloat16);
+  return mx::dequantize(*w.value, **w.scales, value_of(w.zeros), w.quant.group_size, w.quant.bits,
+                        mode_of(w.quant.format), std::nullopt, dtype);
+}
+
+}  // namespace mlxcpp::ops

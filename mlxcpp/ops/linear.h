@@ -1,0 +1,68 @@
+// Parameters, and the products that use them.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "mlxcpp/ops/mx.h"
+
+namespace mlxcpp::ops {
+
+/// One bound parameter.  Copies share the slot, so that training, quantising or an adapter can set
+/// it after a model was built.
+using Param = std::shared_ptr<array>;
+
+/// How a weight is stored.  Backends add the formats that their kernels read (GGUF blocks).
+enum class Format { dense, affine, mxfp4, mxfp8, nvfp4 };
+
+struct Quant {
+  Format format = Format::affine;
+  int bits = 4;
+  int group_size = 64;
+  bool operator==(const Quant&) const = default;
+};
+/// MLX's name of a quantised format ("affine", ...), and back; nothing if there is none.
+std::string mode_of(Format format);
+std::optional<Format> format_of(const std::string& mode);
+
+/// Low-rank adapters of one weight, stacked: a (N, r, in), b (N, out, r).  Entry 0 is "no adapter".
+struct Adapters {
+  array a, b;
+  /// Set for each pass by LanguageModel: (B,) int32, or nothing when no row has one.
+  std::shared_ptr<const std::optional<array>> rows;
+};
+
+/// Everything that belongs to one projection.
+struct WeightData {
+  Quant quant{.format = Format::dense, .bits = 0, .group_size = 0};
+  Param value;                    // dense (..., out, in), or packed uint32 (..., out, in * bits / 32)
+  std::optional<Param> scales;    // (..., out, in / group_size); absent when dense
+  std::optional<Param> zeros;     // affine only: MLX's "biases"
+  std::optional<Param> bias;      // (out,)
+  std::optional<Adapters> adapters;
+
+  bool dense() const { return quant.format == Format::dense; }
+  int outputs() const { return value->shape(-2); }
+  /// The dtype that the numbers stand for: of the scales when packed.
+  mx::Dtype dtype() const;
+};
+using Weight = std::shared_ptr<WeightData>;
+
+/// x: (..., in) -> (..., out).  Product, adapter, bias, residual, in that order, each once.
+array linear(const array& x, const Weight& w, const std::optional<array>& residual = {});
+
+/// Several weights on one input (q|k|v, gate|up): a backend may run them as one product.
+template <class... W>
+std::array<array, sizeof...(W)> linear_each(const array& x, const W&... w) {
+  return {linear(x, w)...};
+}
+
+/// Rows of a table.  ids: (...) int32 -> (..., D), in the dtype that models compute in.
+array embed(const array& ids, const Weight& table);
+
+/// The whole table or matrix as numbers, in the dtype of the scales.
+array dequantised(const WeightData& w);
+
+}  // namespace mlxcpp::ops

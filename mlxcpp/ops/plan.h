@@ -1,0 +1,53 @@
+// What a standard decoder layer is, as data.  nn binds it from a checkpoint; ops computes it: piece
+// by piece here, as one primitive where a backend has one.  No model file knows which.
+#pragma once
+
+#include "mlxcpp/ops/attention.h"
+#include "mlxcpp/ops/basic.h"
+#include "mlxcpp/ops/rope.h"
+
+namespace mlxcpp::ops {
+
+struct Norm {
+  Param weight;  // null: no scale
+  float eps;
+};
+struct SelfAttention {
+  Weight q, k, v, o;
+  int head_dim;  // not the number of heads: a shard has fewer
+  Rope rope;
+  AttentionArgs args;
+  std::optional<Norm> q_norm, k_norm;  // over each head
+};
+struct Mlp {
+  Weight gate, up, down;
+  Activation act = Activation::silu;
+};
+/// h + post_attn(attn(pre_attn(h))), then the same with mlp; the post norms are optional.
+struct LayerPlan {
+  Norm pre_attn;
+  SelfAttention attn;
+  std::optional<Norm> post_attn;
+  Norm pre_mlp;
+  Mlp mlp;
+  std::optional<Norm> post_mlp;
+};
+
+KvLayout layout(const SelfAttention& a);
+
+array norm(const array& x, const Norm& n);
+
+/// x: (B, L, D) -> (B, L, D).  `residual` is added to the result.
+array self_attention(const array& x,
+                     const SelfAttention& a,
+                     const Layer& layer,
+                     const std::optional<array>& residual = {});
+array gated_mlp(const array& x, const Mlp& m, const std::optional<array>& residual = {});
+
+/// h: (B, L, D) -> (B, L, D).
+array layer(const array& h, const LayerPlan& plan, const Layer& layer);
+
+/// All layers of a decoder, in order.
+array layers(array h, const std::vector<const LayerPlan*>& plans, const Pass& pass);
+
+}  // namespace mlxcpp::ops
