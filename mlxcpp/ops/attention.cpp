@@ -1,12 +1,12 @@
 #include "mlxcpp/ops/attention.h"
 
+#include "mlxcpp/ops/basic.h"
+
 #include <mlx/fast.h>
 #include <mlx/ops.h>
 
 #include <string>
 #include <utility>
-
-#include "mlxcpp/ops/basic.h"
 
 namespace mlxcpp::ops {
 namespace {
@@ -30,15 +30,16 @@ array allowed(const KvView& kv, const AttentionArgs& a) {
   const Rows& rows = *kv.rows;
   int columns = kv.k.shape(2);
   array q = mx::expand_dims(rows.index, Axes{1, 3});
-  array k = kv.key_index ? mx::expand_dims(*kv.key_index, Axes{1, 2})
-                         : mx::arange(0, columns, mx::int32);
-  array ok = a.causal ? mx::less_equal(k, q)
-                      : mx::less(k, mx::expand_dims(rows.ends(), Axes{1, 2, 3}));
+  array k =
+      kv.key_index ? mx::expand_dims(*kv.key_index, Axes{1, 2}) : mx::arange(0, columns, mx::int32);
+  array ok =
+      a.causal ? mx::less_equal(k, q) : mx::less(k, mx::expand_dims(rows.ends(), Axes{1, 2, 3}));
   auto keep = [&ok](const array& also) { ok = mx::logical_and(ok, also); };
   if (a.window) keep(mx::greater(k, mx::subtract(q, array(a.window))));
   if (a.chunk)
     keep(mx::equal(mx::floor_divide(k, array(a.chunk)), mx::floor_divide(q, array(a.chunk))));
-  if (kv.kept.last)  // as if the keys had come one by one: a chunk sees no more than single steps do
+  if (kv.kept
+          .last)  // as if the keys had come one by one: a chunk sees no more than single steps do
     keep(mx::logical_or(mx::less(k, array(kv.kept.first)),
                         mx::greater(k, mx::subtract(q, array(kv.kept.last)))));
   if (rows.spans) {

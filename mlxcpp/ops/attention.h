@@ -8,10 +8,10 @@ namespace mlxcpp::ops {
 
 struct AttentionArgs {
   float scale = 1;
-  int window = 0;      // > 0: only the last `window` tokens, the query's own included
-  int chunk = 0;       // > 0: only tokens of the same chunk
-  bool causal = true;  // false: all valid tokens of the row
-  float softcap = 0;   // > 0: scores become softcap * tanh(score / softcap)
+  int window = 0;              // > 0: only the last `window` tokens, the query's own included
+  int chunk = 0;               // > 0: only tokens of the same chunk
+  bool causal = true;          // false: all valid tokens of the row
+  float softcap = 0;           // > 0: scores become softcap * tanh(score / softcap)
   std::optional<Param> sinks;  // (H,) logits that take part in the softmax only
 };
 

@@ -1,10 +1,10 @@
 // Small operations that every model uses.
 #pragma once
 
+#include "mlxcpp/ops/linear.h"
+
 #include <optional>
 #include <vector>
-
-#include "mlxcpp/ops/linear.h"
 
 namespace mlxcpp::ops {
 

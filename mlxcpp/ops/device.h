@@ -1,9 +1,9 @@
 // What the default device means for models: the dtype of activations, and whether work overlaps.
 #pragma once
 
-#include <string>
-
 #include "mlxcpp/ops/mx.h"
+
+#include <string>
 
 namespace mlxcpp::ops {
 

@@ -1,11 +1,11 @@
 // The seam between attention and what the runtime keeps: models see neither side.
 #pragma once
 
+#include "mlxcpp/ops/rows.h"
+
 #include <memory>
 #include <optional>
 #include <vector>
-
-#include "mlxcpp/ops/rows.h"
 
 namespace mlxcpp::ops {
 
@@ -19,9 +19,10 @@ struct Kept {
 /// What attention may read in this pass: old keys and the new ones.  A value, good until the pass
 /// ends, so that a later layer may attend to an earlier layer's view.
 struct KvView {
-  array k, v;                      // (B, K, S, dk), (B, K, S, dv)
-  std::optional<array> key_index;  // (B, S) int32: the token in each column, or kHole; absent: = column
-  bool recent = false;             // one query a row, and every column may be seen by it
+  array k, v;  // (B, K, S, dk), (B, K, S, dv)
+  std::optional<array>
+      key_index;        // (B, S) int32: the token in each column, or kHole; absent: = column
+  bool recent = false;  // one query a row, and every column may be seen by it
   Kept kept;
   std::shared_ptr<const Rows> rows;
 };

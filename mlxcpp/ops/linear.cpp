@@ -1,8 +1,8 @@
 #include "mlxcpp/ops/linear.h"
 
-#include <mlx/ops.h>
-
 #include "mlxcpp/ops/device.h"
+
+#include <mlx/ops.h>
 
 namespace mlxcpp::ops {
 namespace {
@@ -12,12 +12,20 @@ std::optional<array> value_of(const std::optional<Param>& p) {
 }
 
 /// The microscaling formats keep their scales as bytes; their numbers are taken as bfloat16.
-bool byte_scales(Format f) { return f == Format::mxfp4 || f == Format::mxfp8 || f == Format::nvfp4; }
+bool byte_scales(Format f) {
+  return f == Format::mxfp4 || f == Format::mxfp8 || f == Format::nvfp4;
+}
 
 array product(const array& x, const WeightData& w) {
   if (w.dense()) return mx::matmul(x, mx::swapaxes(mx::astype(*w.value, x.dtype()), -1, -2));
-  return mx::quantized_matmul(x, *w.value, **w.scales, value_of(w.zeros), true, w.quant.group_size,
-                              w.quant.bits, mode_of(w.quant.format));
+  return mx::quantized_matmul(x,
+                              *w.value,
+                              **w.scales,
+                              value_of(w.zeros),
+                              true,
+                              w.quant.group_size,
+                              w.quant.bits,
+                              mode_of(w.quant.format));
 }
 
 array adapted(const array& y, const array& x, const Adapters& adapters) {
@@ -79,8 +87,14 @@ array dequantised(const WeightData& w) {
   if (w.dense()) return *w.value;
   std::optional<mx::Dtype> dtype;
   if (byte_scales(w.quant.format)) dtype = activation_dtype(mx::bfloat16);
-  return mx::dequantize(*w.value, **w.scales, value_of(w.zeros), w.quant.group_size, w.quant.bits,
-                        mode_of(w.quant.format), std::nullopt, dtype);
+  return mx::dequantize(*w.value,
+                        **w.scales,
+                        value_of(w.zeros),
+                        w.quant.group_size,
+                        w.quant.bits,
+                        mode_of(w.quant.format),
+                        std::nullopt,
+                        dtype);
 }
 
 }  // namespace mlxcpp::ops

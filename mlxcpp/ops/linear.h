@@ -1,12 +1,12 @@
 // Parameters, and the products that use them.
 #pragma once
 
+#include "mlxcpp/ops/mx.h"
+
 #include <array>
 #include <memory>
 #include <optional>
 #include <string>
-
-#include "mlxcpp/ops/mx.h"
 
 namespace mlxcpp::ops {
 
@@ -37,10 +37,10 @@ struct Adapters {
 /// Everything that belongs to one projection.
 struct WeightData {
   Quant quant{.format = Format::dense, .bits = 0, .group_size = 0};
-  Param value;                    // dense (..., out, in), or packed uint32 (..., out, in * bits / 32)
-  std::optional<Param> scales;    // (..., out, in / group_size); absent when dense
-  std::optional<Param> zeros;     // affine only: MLX's "biases"
-  std::optional<Param> bias;      // (out,)
+  Param value;                  // dense (..., out, in), or packed uint32 (..., out, in * bits / 32)
+  std::optional<Param> scales;  // (..., out, in / group_size); absent when dense
+  std::optional<Param> zeros;   // affine only: MLX's "biases"
+  std::optional<Param> bias;    // (out,)
   std::optional<Adapters> adapters;
 
   bool dense() const { return quant.format == Format::dense; }

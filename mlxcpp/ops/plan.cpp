@@ -35,7 +35,8 @@ array layer(const array& h, const LayerPlan& p, const Layer& layer) {
   array mid = p.post_attn ? mx::add(h, norm(self_attention(x, p.attn, layer), *p.post_attn))
                           : self_attention(x, p.attn, layer, h);
   array y = norm(mid, p.pre_mlp);
-  return p.post_mlp ? mx::add(mid, norm(gated_mlp(y, p.mlp), *p.post_mlp)) : gated_mlp(y, p.mlp, mid);
+  return p.post_mlp ? mx::add(mid, norm(gated_mlp(y, p.mlp), *p.post_mlp))
+                    : gated_mlp(y, p.mlp, mid);
 }
 
 array layers(array h, const std::vector<const LayerPlan*>& plans, const Pass& pass) {

@@ -1,5 +1,5 @@
-// Recurrent mixers.  Each reads and advances one state of the layer, by the valid tokens of each row
-// only.
+// Recurrent mixers.  Each reads and advances one state of the layer, by the valid tokens of each
+// row only.
 #pragma once
 
 #include "mlxcpp/ops/linear.h"

@@ -1,12 +1,12 @@
 #include "mlxcpp/ops/rope.h"
 
+#include "mlxcpp/ops/basic.h"
+
 #include <mlx/fast.h>
 #include <mlx/ops.h>
 
 #include <algorithm>
 #include <cmath>
-
-#include "mlxcpp/ops/basic.h"
 
 namespace mlxcpp::ops {
 namespace {
@@ -32,9 +32,10 @@ bool same_frequencies(const Rope& r, int a, int b) {
 
 /// Cosine and sine of every angle: (B, 1, L, dims / 2).
 std::pair<array, array> rotation(const Rope& r, const Frequencies& f, const array& positions) {
-  array freqs = f.freqs ? *f.freqs
-                        : mx::power(array(f.base), mx::divide(mx::arange(0, r.dims, 2, mx::float32),
-                                                              array(float(r.dims))));
+  array freqs =
+      f.freqs ? *f.freqs
+              : mx::power(array(f.base),
+                          mx::divide(mx::arange(0, r.dims, 2, mx::float32), array(float(r.dims))));
   array t = mx::multiply(mx::astype(positions, mx::float32), array(r.scale));
   if (t.ndim() == 2) {
     t = mx::expand_dims(t, -1);

@@ -1,10 +1,10 @@
 // Rotary position embeddings.
 #pragma once
 
+#include "mlxcpp/ops/rows.h"
+
 #include <optional>
 #include <vector>
-
-#include "mlxcpp/ops/rows.h"
 
 namespace mlxcpp::ops {
 

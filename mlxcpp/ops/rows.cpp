@@ -19,8 +19,8 @@ Rows::Rows(int b, int l, std::vector<int> off, std::vector<int> len)
       lengths(std::move(len)),
       offset(ints(offsets)),
       index(mx::add(mx::expand_dims(offset, 1), mx::arange(0, l, mx::int32))),
-      same_offset(std::all_of(offsets.begin(), offsets.end(),
-                              [&](int o) { return o == offsets.front(); })),
+      same_offset(
+          std::all_of(offsets.begin(), offsets.end(), [&](int o) { return o == offsets.front(); })),
       full(std::all_of(lengths.begin(), lengths.end(), [&](int n) { return n == l; })) {}
 
 int Rows::longest_end() const {

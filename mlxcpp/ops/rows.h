@@ -1,11 +1,11 @@
 // One forward pass, described once: which tokens it adds to which rows, and what each layer keeps.
 #pragma once
 
+#include "mlxcpp/ops/mx.h"
+
 #include <memory>
 #include <optional>
 #include <vector>
-
-#include "mlxcpp/ops/mx.h"
 
 namespace mlxcpp::ops {
 
@@ -31,7 +31,8 @@ struct Rows {
 class KvStore;
 using State = std::optional<array>;  // of a recurrent mixer: empty before the first token
 
-/// What one layer may use in one pass.  Models and blocks hand it to ops and look at nothing inside.
+/// What one layer may use in one pass.  Models and blocks hand it to ops and look at nothing
+/// inside.
 struct Layer {
   std::shared_ptr<const Rows> rows;
   std::vector<KvStore*> kv;  // one for each attention; null: no cache (training, evaluation)

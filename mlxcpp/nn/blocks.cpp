@@ -1,0 +1,25 @@
+#include "mlxcpp/nn/blocks.h"
+
+#include <cmath>
+
+namespace mlxcpp::nn {
+
+Attention::Attention(Scope s, const AttentionShape& c, ops::Rope r)
+    : ops::SelfAttention{
+          .q = (s / "q_proj").take_linear({c.heads * c.head_dim, c.dim}, c.bias),
+          .k = (s / "k_proj").take_linear({c.kv_heads * c.head_dim, c.dim}, c.bias),
+          .v = (s / "v_proj").take_linear({c.kv_heads * c.head_dim, c.dim}, c.bias),
+          .o = (s / "o_proj").take_linear({c.dim, c.heads * c.head_dim}, c.out_bias),
+          .head_dim = c.head_dim,
+          .rope = std::move(r),
+          .args = {.scale = c.scale.value_or(1 / std::sqrt(float(c.head_dim))), .window = c.window},
+          .q_norm = {},
+          .k_norm = {}} {}
+
+GatedMlp::GatedMlp(Scope s, int dim, int hidden, ops::Activation activation, bool bias)
+    : ops::Mlp{.gate = (s / "gate_proj").take_linear({hidden, dim}, bias),
+               .up = (s / "up_proj").take_linear({hidden, dim}, bias),
+               .down = (s / "down_proj").take_linear({dim, hidden}, bias),
+               .act = activation} {}
+
+}  // namespace mlxcpp::nn

@@ -1,0 +1,98 @@
+// Modules that models are made of.  Each binds names to ops' plain structs: the constructor is the
+// shape contract, the call is one operation.
+#pragma once
+
+#include "mlxcpp/nn/rope.h"
+#include "mlxcpp/nn/weights.h"
+#include "mlxcpp/ops/plan.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace mlxcpp::nn {
+
+struct Linear {
+  ops::Weight w;
+  Linear(Scope s, int in, int out, bool bias = false) : w(s.take_linear({out, in}, bias)) {}
+  array operator()(const array& x) const { return ops::linear(x, w); }
+};
+
+struct Embedding {
+  ops::Weight w;
+  Embedding(Scope s, int vocab, int dim) : w(s.take_linear({vocab, dim})) {}
+  array operator()(const array& ids) const { return ops::embed(ids, w); }
+};
+
+struct RmsNorm : ops::Norm {
+  RmsNorm(Scope s, int dim, float e) : ops::Norm{s.take("weight", {dim}), e} {}
+  array operator()(const array& x) const { return ops::norm(x, *this); }
+};
+
+struct AttentionShape {
+  int dim, heads, kv_heads, head_dim;
+  bool bias = false, out_bias = false;
+  std::optional<float> scale = {};  // absent: 1 / sqrt(head_dim)
+  int window = 0;
+};
+/// q_proj, k_proj, v_proj, o_proj.
+struct Attention : ops::SelfAttention {
+  Attention(Scope s, const AttentionShape& shape, ops::Rope rope);
+};
+
+/// down(act(gate(x)) * up(x)).
+struct GatedMlp : ops::Mlp {
+  GatedMlp(Scope s, int dim, int hidden, ops::Activation act, bool bias = false);
+};
+
+/// The usual layer; it is the plan that a backend may run as one primitive.
+struct Block : ops::LayerPlan {
+  ops::LayerLayout layout() const { return {.kv = {ops::layout(attn)}, .states = {}}; }
+};
+
+/// Embeddings, layers, last norm.
+template <class Layer>
+struct Decoder {
+  Embedding embed;
+  std::vector<Layer> layers;
+  RmsNorm norm;
+
+  /// h: (B, L, D) -> (B, L, D).
+  array operator()(const array& h, const ops::Pass& pass) const { return norm(run(h, pass)); }
+  std::vector<ops::LayerLayout> layout() const {
+    std::vector<ops::LayerLayout> all;
+    for (auto& l : layers) all.push_back(l.layout());
+    return all;
+  }
+
+ private:
+  array run(array h, const ops::Pass& pass) const {
+    if constexpr (std::is_base_of_v<ops::LayerPlan, Layer>) {
+      std::vector<const ops::LayerPlan*> plans;
+      for (auto& l : layers) plans.push_back(&l);
+      return ops::layers(std::move(h), plans, pass);
+    } else {
+      for (size_t i = 0; i < layers.size(); ++i) h = layers[i](h, pass.layers[i]);
+      return h;
+    }
+  }
+};
+
+/// The output projection: its own weight, or the embedding's when tied.
+struct Head {
+  ops::Weight w;
+  Head(Scope s, const Embedding& embed, int vocab, int dim, bool tied)
+      : w(tied ? embed.w : s.take_linear({vocab, dim})) {}
+  array operator()(const array& h) const { return ops::linear(h, w); }
+};
+
+/// n things made one after the other, none of which needs a default.
+template <class Make>
+auto build(int n, Make make) {
+  std::vector<decltype(make(0))> all;
+  all.reserve(n);
+  for (int i = 0; i < n; ++i) all.push_back(make(i));
+  return all;
+}
+
+}  // namespace mlxcpp::nn

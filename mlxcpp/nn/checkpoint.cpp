@@ -1,0 +1,56 @@
+#include "mlxcpp/nn/checkpoint.h"
+
+#include "mlxcpp/base/error.h"
+#include "mlxcpp/io/gguf.h"
+#include "mlxcpp/io/safetensors.h"
+
+#include <mlx/io.h>
+
+namespace mlxcpp::nn {
+namespace {
+
+/// MLX extents are ints, and it has no type for some of the format's.
+void require_loadable(const io::SafetensorsTensor& t, const std::string& file) {
+  for (auto extent : t.shape)
+    if (extent > INT32_MAX)
+      throw WeightError(describe(
+          file + ": " + t.name, "extent too large", "at most 2147483647", std::to_string(extent)));
+}
+
+}  // namespace
+
+std::map<std::string, array> load_safetensors(const io::WeightFiles& files) {
+  std::map<std::string, array> all;
+  for (const auto& path : files.paths) {
+    std::string file = path.string();
+    auto header = io::Safetensors::open(path);
+    for (auto& t : header.tensors) require_loadable(t, file);
+    for (auto& [name, value] : mx::load_safetensors(file).first) {
+      if (files.index) {
+        auto listed = files.index->shard_of.find(name);
+        if (listed == files.index->shard_of.end() || listed->second != path.filename()) continue;
+      }
+      if (!all.emplace(name, value).second)
+        throw WeightError(describe(file + ": " + name, "tensor is in more than one file"));
+    }
+  }
+  if (files.index)
+    for (auto& [name, shard] : files.index->shard_of)
+      if (!all.count(name))
+        throw WeightError(describe(name, "missing", "in " + shard + ", as the index says"));
+  return all;
+}
+
+std::uint64_t tensor_bytes(const io::WeightFiles& files) {
+  std::uint64_t total = 0;
+  for (const auto& path : files.paths) {
+    if (files.kind == io::WeightFiles::Kind::gguf) {
+      for (auto& t : io::Gguf::open(path).tensors()) total += t.bytes.size();
+    } else if (files.kind == io::WeightFiles::Kind::safetensors) {
+      for (auto& t : io::Safetensors::open(path).tensors) total += t.end - t.begin;
+    }
+  }
+  return total;
+}
+
+}  // namespace mlxcpp::nn

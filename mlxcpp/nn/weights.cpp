@@ -1,0 +1,127 @@
+#include "mlxcpp/nn/weights.h"
+
+#include "mlxcpp/base/error.h"
+
+#include <mlx/dtype.h>
+#include <mlx/utils.h>
+
+#include <algorithm>
+#include <sstream>
+#include <utility>
+
+namespace mlxcpp::nn {
+namespace {
+
+std::string text(mx::Dtype d) {
+  std::ostringstream out;
+  out << d;
+  return out.str();
+}
+
+bool byte_scales(ops::Format f) { return f != ops::Format::dense && f != ops::Format::affine; }
+
+}  // namespace
+
+std::string to_string(const mx::Shape& shape) {
+  std::string out = "(";
+  for (size_t i = 0; i < shape.size(); ++i) out += (i ? ", " : "") + std::to_string(shape[i]);
+  return out + ")";
+}
+
+void WeightMap::drop_containing(std::string_view part) {
+  std::erase_if(arrays, [&](auto& e) { return e.first.find(part) != std::string::npos; });
+}
+
+void WeightMap::drop_prefix(std::string_view prefix) {
+  std::erase_if(arrays, [&](auto& e) { return e.first.starts_with(prefix); });
+}
+
+void WeightMap::expect_empty() const {
+  if (arrays.empty()) return;
+  std::string names;
+  int shown = 0;
+  for (auto& [name, value] : arrays) {
+    if (shown++ == 3) break;
+    names += (names.empty() ? "" : ", ") + name + " " + to_string(value.shape());
+  }
+  if (arrays.size() > 3) names += " and " + std::to_string(arrays.size() - 3) + " more";
+  throw WeightError(describe("weights", "tensors that the model has no place for", "", names));
+}
+
+Scope Scope::operator/(std::string_view child) const {
+  return Scope(*map_, path_.empty() ? std::string(child) : path_ + "." + std::string(child));
+}
+
+array Scope::extract(std::string_view leaf, const mx::Shape& shape) const {
+  std::string name = (*this / leaf).path_;
+  auto it = map_->arrays.find(name);
+  if (it == map_->arrays.end())
+    throw WeightError(describe(name, "missing", "shape " + to_string(shape), "no such tensor"));
+  if (it->second.shape() != shape)
+    throw WeightError(
+        describe(name, "wrong shape", to_string(shape), to_string(it->second.shape())));
+  array taken = std::move(it->second);
+  map_->arrays.erase(it);
+  return taken;
+}
+
+ops::Param Scope::take(std::string_view leaf, const mx::Shape& shape) const {
+  array value = extract(leaf, shape);
+  if (!mx::issubdtype(value.dtype(), mx::floating))
+    throw WeightError(
+        describe((*this / leaf).path_, "wrong dtype", "floating point", text(value.dtype())));
+  auto param = std::make_shared<array>(std::move(value));
+  map_->manifest.params.emplace((*this / leaf).path_, param);
+  return param;
+}
+
+ops::Weight Scope::take_linear(const mx::Shape& shape, bool bias) const {
+  auto w = std::make_shared<ops::WeightData>();
+  if (has("scales"))
+    take_packed(*w, shape);
+  else
+    w->value = take("weight", shape);
+  if (bias) w->bias = take("bias", {shape[shape.size() - 2]});
+  map_->manifest.linears.emplace(path_, w);
+  return w;
+}
+
+void Scope::take_packed(ops::WeightData& w, const mx::Shape& shape) const {
+  auto quant = map_->quantization.of(path_);
+  if (!quant)
+    throw WeightError(describe(path_ + ".scales",
+                               "packed weight without parameters",
+                               "an entry for it in config.quantization",
+                               "none"));
+  auto [format, bits, group] = *quant;
+  int in = shape.back();
+  if (in % group != 0)
+    throw WeightError(describe(path_,
+                               "input size is no multiple of the group size",
+                               "a multiple of " + std::to_string(group),
+                               std::to_string(in)));
+  auto with_last = [&](int n) {
+    mx::Shape s = shape;
+    s.back() = n;
+    return s;
+  };
+  auto slot = [&](std::string_view leaf, const mx::Shape& s, bool is_bytes, mx::Dtype want) {
+    array value = extract(leaf, s);
+    bool ok = is_bytes ? value.dtype() == want : mx::issubdtype(value.dtype(), mx::floating);
+    if (!ok)
+      throw WeightError(describe((*this / leaf).path_,
+                                 "wrong dtype",
+                                 is_bytes ? text(want) : "floating point",
+                                 text(value.dtype())));
+    auto param = std::make_shared<array>(std::move(value));
+    map_->manifest.params.emplace((*this / leaf).path_, param);
+    return param;
+  };
+  w.quant = *quant;
+  w.value = slot("weight", with_last(int(std::int64_t(in) * bits / 32)), true, mx::uint32);
+  w.scales = slot("scales", with_last(in / group), byte_scales(format), mx::uint8);
+  if (format == ops::Format::affine)
+    w.zeros = slot("biases", with_last(in / group), false, mx::float32);
+}
+
+}  // namespace mlxcpp::nn

@@ -1,0 +1,71 @@
+// All tensors of a checkpoint by name, and the scope in which modules bind them.
+#pragma once
+
+#include "mlxcpp/io/fields.h"
+#include "mlxcpp/ops/linear.h"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace mlxcpp::nn {
+
+/// How packed weights of a checkpoint are to be read: config.json's `quantization`.
+struct Quantization {
+  std::optional<ops::Quant> all;                                // of every packed weight ...
+  std::map<std::string, std::optional<ops::Quant>> exceptions;  // ... but these; nothing: dense
+
+  /// Reads `quantization`, else `quantization_config` where that is MLX's.  Keys that are paths
+  /// hold an object, true (as the others) or false (dense).  Throws ConfigError, UnsupportedError
+  /// for another quantisation method.
+  static Quantization read(const io::Fields& config);
+  std::optional<ops::Quant> of(const std::string& path) const;
+};
+
+/// What binding recorded: every parameter and projection by path.  Training, adapters, quantising
+/// and sharding work on these slots and never touch a model.
+struct Manifest {
+  std::map<std::string, ops::Param> params;
+  std::map<std::string, ops::Weight> linears;
+};
+
+/// Modules take from it; what is left over is an error.  A model's sanitizing is these verbs.
+struct WeightMap {
+  std::map<std::string, array> arrays;
+  Quantization quantization;
+  Manifest manifest;
+
+  bool has(const std::string& name) const { return arrays.count(name) > 0; }
+  void drop_containing(std::string_view part);
+  void drop_prefix(std::string_view prefix);
+  /// Throws WeightError naming what no module took.
+  void expect_empty() const;
+};
+
+/// A place in the tree of names: w / "layers" / 3 / "mlp".
+class Scope {
+ public:
+  explicit Scope(WeightMap& map, std::string path = "") : map_(&map), path_(std::move(path)) {}
+  Scope operator/(std::string_view child) const;
+  Scope operator/(int index) const { return *this / std::to_string(index); }
+  const std::string& path() const { return path_; }
+  bool has(std::string_view leaf) const { return map_->has((*this / leaf).path_); }
+
+  /// Moves a tensor out of the map.  Throws WeightError when it is missing or has another shape.
+  ops::Param take(std::string_view leaf, const mx::Shape& shape) const;
+  /// A projection or table of shape (..., out, in): dense, or packed when `scales` is there.
+  ops::Weight take_linear(const mx::Shape& shape, bool bias = false) const;
+
+ private:
+  array extract(std::string_view leaf, const mx::Shape& shape) const;
+  void take_packed(ops::WeightData& w, const mx::Shape& shape) const;
+
+  WeightMap* map_;
+  std::string path_;
+};
+
+/// "(64, 128)".
+std::string to_string(const mx::Shape& shape);
+
+}  // namespace mlxcpp::nn
