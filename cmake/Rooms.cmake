@@ -63,9 +63,9 @@ function(mlxcpp_room room)
   endif()
 endfunction()
 
-# mlxcpp_program(<target> OUTPUT_NAME <name> SOURCES .. [LINK <libraries>]): a program with the settings of the rooms.
+# mlxcpp_program(<target> [INSTALL] [OUTPUT_NAME <name>] SOURCES .. [LINK <libraries>])
 function(mlxcpp_program target)
-  cmake_parse_arguments(ARG "" "OUTPUT_NAME" "SOURCES;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "INSTALL" "OUTPUT_NAME" "SOURCES;LINK" ${ARGN})
   add_executable(${target} ${ARG_SOURCES})
   mlxcpp_target_settings(${target})
   if(ARG_OUTPUT_NAME)
@@ -75,6 +75,9 @@ function(mlxcpp_program target)
   target_link_libraries(${target} PRIVATE ${ARG_LINK})
   target_link_options(${target} PRIVATE
     $<$<PLATFORM_ID:Linux>:-Wl,--gc-sections> $<$<PLATFORM_ID:Darwin>:-Wl,-dead_strip>)
+  if(ARG_INSTALL AND MLXCPP_INSTALL)
+    mlxcpp_install_program(${target})
+  endif()
 endfunction()
 
 # mlxcpp_test(<room> <subject> [SOURCES more.cpp ..] [LINK <libraries>] [DEFINITIONS A=1 ..] [LABELS fast|slow ..])
@@ -102,4 +105,18 @@ function(mlxcpp_umbrella)
       target_link_libraries(mlxcpp INTERFACE mlxcpp::${room})
     endif()
   endforeach()
+endfunction()
+
+# mlxcpp_fuzzer(<subject> [LINK <libraries>]): <subject>_fuzz.cpp, whose first inputs stand in corpus/<subject>/.
+function(mlxcpp_fuzzer subject)
+  cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
+  mlxcpp_program(${subject}_fuzz SOURCES ${subject}_fuzz.cpp LINK ${ARG_LINK})
+  target_link_options(${subject}_fuzz PRIVATE -fsanitize=fuzzer)
+endfunction()
+
+# mlxcpp_benchmark(<room> <subject> [LINK <libraries>]): <subject>_bench.cpp with Google Benchmark.
+function(mlxcpp_benchmark room subject)
+  cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
+  mlxcpp_program(${room}_${subject}_bench SOURCES ${subject}_bench.cpp
+    LINK mlxcpp::${room} ${ARG_LINK} benchmark::benchmark_main)
 endfunction()

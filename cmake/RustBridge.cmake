@@ -1,18 +1,19 @@
 # The Rust crate in bridge/, built by cargo into one static library; target `mlxcpp_bridge`.
 # cxx generates the C++ side: #include "mlxcpp_bridge/src/lib.rs.h".
-set(MLXCPP_RUST_VERSION 1.88)
 
 # mlxcpp_rust_bridge(<target> CRATE <name> DIR <folder>)
 function(mlxcpp_rust_bridge target)
   cmake_parse_arguments(ARG "" "CRATE;DIR" "" ${ARGN})
+  file(STRINGS ${ARG_DIR}/Cargo.toml needed REGEX "^rust-version")
+  string(REGEX MATCH "[0-9]+\\.[0-9]+" needed "${needed}")
   find_program(CARGO_EXECUTABLE cargo HINTS $ENV{CARGO_HOME}/bin $ENV{HOME}/.cargo/bin)
   if(NOT CARGO_EXECUTABLE)
-    message(FATAL_ERROR "cargo not found; expected Rust ${MLXCPP_RUST_VERSION} or newer; try tools/bootstrap")
+    message(FATAL_ERROR "cargo not found; expected Rust ${needed} or newer; try tools/bootstrap")
   endif()
   execute_process(COMMAND ${CARGO_EXECUTABLE} --version OUTPUT_VARIABLE version RESULT_VARIABLE failed)
   string(REGEX MATCH "[0-9]+\\.[0-9]+" version "${version}")
-  if(failed OR version VERSION_LESS MLXCPP_RUST_VERSION)
-    message(FATAL_ERROR "${CARGO_EXECUTABLE}: too old; expected Rust ${MLXCPP_RUST_VERSION} or newer, "
+  if(failed OR version VERSION_LESS needed)
+    message(FATAL_ERROR "${CARGO_EXECUTABLE}: too old; expected Rust ${needed} or newer, "
       "found '${version}'; try tools/bootstrap, or install rustup")
   endif()
   cmake_host_system_information(RESULT jobs QUERY NUMBER_OF_LOGICAL_CORES)
