@@ -24,7 +24,7 @@ struct SampleOptions {
 };
 
 // The filters set what they remove to -inf.  All take (R, V), treat each row alone and keep shape
-// and dtype.  A row always keeps its most likely token.
+// and dtype.  A row always keeps a token.
 
 /// Exactly the k most likely; which of several equal ones at the border stay is not defined.
 /// k >= V keeps all.  Throws InputError if k < 1.
