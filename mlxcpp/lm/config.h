@@ -1,0 +1,47 @@
+// What every model's config.json has in common, and how generation is to be done by default.
+#pragma once
+
+#include "mlxcpp/text/vocab.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mlxcpp::lm {
+
+/// The typed part of config.json.  Only model_type is required: raw checkpoints lack the rest, and
+/// each model validates what it reads itself.
+struct Config {
+  std::string model_type;
+  std::optional<int> hidden_size, num_hidden_layers, num_attention_heads, num_key_value_heads,
+      head_dim, vocab_size, max_position_embeddings, sliding_window;
+  std::optional<bool> tie_word_embeddings;
+  /// generation_config.json's where that says something, else config.json's, else nothing.
+  std::optional<std::vector<text::TokenId>> eos_token_ids;
+};
+
+/// A config and the very text that it was read from.
+struct ConfigFile {
+  Config config;
+  std::string json;
+};
+
+/// Throws ConfigError naming the key, what was expected and found.  A nested `text_config` is not
+/// looked into: models that have one read it.
+Config parse_config(const std::string& json);
+
+/// Reads config.json once, then generation_config.json for its eos_token_id; the latter is passed
+/// over when it can not be read.  Throws IoError when there is no config.json.
+ConfigFile load_config(const std::filesystem::path& directory);
+
+/// generation_config.json's sampling advice.  Absent: nothing is said.
+struct GenerationDefaults {
+  std::optional<float> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int> top_k;
+};
+/// Empty when the file is missing or broken.  `do_sample: false` means temperature 0.
+GenerationDefaults load_generation_defaults(const std::filesystem::path& directory);
+
+}  // namespace mlxcpp::lm

@@ -1,0 +1,51 @@
+// The interface of every decoder.
+#pragma once
+
+#include "mlxcpp/io/fields.h"
+#include "mlxcpp/lm/caches.h"
+#include "mlxcpp/lm/loaded_model.h"
+#include "mlxcpp/nn/blocks.h"
+
+#include <memory>
+
+namespace mlxcpp::lm {
+
+/// Const and without hidden state: what a pass changes is in Caches.
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+
+  /// (B, L) tokens -> (B, L, D).  Opens the pass: the caches' counts advance now, not when the
+  /// result is evaluated.  Throws InputError when `in` does not fit itself or the caches.
+  array hidden(const Input& in, Caches& caches) const;
+  virtual array logits(const array& hidden) const = 0;  ///< (..., D) -> (..., V)
+  virtual CacheLayout layout() const = 0;               ///< what each layer keeps; never how
+  Caches make_caches(const CacheOptions& options = {}) const { return {layout(), options}; }
+
+  /// Every parameter and projection that the model was bound from, by path.
+  const nn::Manifest& manifest() const { return manifest_; }
+  std::uint64_t nbytes() const;  ///< of all parameters
+  /// What adapters of a projection refer to: the row -> adapter map of the running pass.
+  std::shared_ptr<const std::optional<array>> adapter_rows() const { return adapter_rows_; }
+
+ private:
+  friend std::unique_ptr<LanguageModel> bind(
+      const LoadedModel& loaded,
+      std::unique_ptr<LanguageModel> (*make)(io::Fields, nn::WeightMap&));
+  virtual array run(const Input& in, const ops::Pass& pass) const = 0;
+
+  nn::Manifest manifest_;
+  std::shared_ptr<std::optional<array>> adapter_rows_ = std::make_shared<std::optional<array>>();
+};
+
+/// What a model file gives: reads its own config, sanitizes the weights, takes what it needs.
+using MakeModel = std::unique_ptr<LanguageModel> (*)(io::Fields config, nn::WeightMap& weights);
+
+/// Runs `make` on a private copy of the loaded handles, so that a failure changes nothing.  Throws
+/// WeightError when tensors are left over; logs config keys that nobody read.
+std::unique_ptr<LanguageModel> bind(const LoadedModel& loaded, MakeModel make);
+
+/// What most models begin with: the embeddings given, or looked up.
+array embed(const Input& in, const nn::Embedding& table);
+
+}  // namespace mlxcpp::lm
