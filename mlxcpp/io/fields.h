@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,7 +30,7 @@ concept HasFields = requires(T t, Fields& f) {
 
 /// Where a key is read to.  Scalars are strict: an integer may fill a float, but neither does a
 /// float fill an integer nor a bool a number.  Integers must fit, floats must stay finite in their
-/// own width.  A list must be a list and hold no null.
+/// own width.  A list must be a list and hold no null; a map is an object whose values are strings.
 using Target = std::variant<int*,
                             std::int64_t*,
                             float*,
@@ -46,7 +47,8 @@ using Target = std::variant<int*,
                             std::vector<std::int64_t>*,
                             std::vector<float>*,
                             std::vector<bool>*,
-                            std::vector<std::string>*>;
+                            std::vector<std::string>*,
+                            std::map<std::string, std::string>*>;
 
 enum class JsonType { boolean, integer, number, string, list, object };
 
@@ -107,6 +109,7 @@ class Fields {
   /// A list of objects; empty when absent or null.
   std::vector<Fields> objects(std::string_view key) const;
   /// The value as JSON text on one line, whatever it is; counts as read with all that is inside.
+  /// Infinity and NaN become null there.
   std::optional<std::string> json_text(std::string_view key) const;
   /// Counts the key as read, with all that is inside: known, and of no use to us.
   Fields& ignore(std::string_view key);
@@ -121,12 +124,11 @@ class Fields {
 
  private:
   struct Document;
-  struct Node;  // a JSON value; only fields.cpp sees the JSON library
-  Fields(std::shared_ptr<Document> document, const Node* node, std::string where);
-  const Node* find(std::string_view key) const;
+  friend struct FieldsReader;  // sees the JSON library, which this header hides
+  Fields(std::shared_ptr<Document> document, const void* object, std::string where);
 
   std::shared_ptr<Document> document_;
-  const Node* node_;
+  const void* object_;  // inside document_
   std::string where_;
 };
 

@@ -54,6 +54,7 @@ enum class GgmlType : std::uint32_t {
   tq2_0 = 35,
   mxfp4 = 39,
   nvfp4 = 40,
+  q1_0 = 41,
 };
 
 /// A row of block_size elements takes block_bytes.
@@ -93,6 +94,22 @@ struct GgufEntry {
   GgufValue value;
 };
 
+/// What metadata can be read as.
+using GgufTarget = std::variant<bool*,
+                                int*,
+                                std::int64_t*,
+                                std::uint32_t*,
+                                std::uint64_t*,
+                                float*,
+                                double*,
+                                std::string*,
+                                std::string_view*,
+                                std::vector<bool>*,
+                                std::vector<int>*,
+                                std::vector<float>*,
+                                std::vector<std::string>*,
+                                std::vector<std::string_view>*>;
+
 /// Views stay valid as long as this object or a copy of it lives.
 class Gguf {
  public:
@@ -113,20 +130,30 @@ class Gguf {
   const GgufTensor* find_tensor(std::string_view name) const;
 
   bool has(std::string_view key) const;
-  /// Nothing when absent; WeightError when the value is of another kind or does not fit.
-  /// T: bool, int, int64_t, uint32_t, uint64_t, float, double, std::string, std::string_view, and
-  /// vectors of bool, int, float, std::string, std::string_view.  An integer may fill a float.
+  /// Nothing when absent; WeightError when the value is of another kind or does not fit.  An
+  /// integer may fill a float.  A std::string is checked to be UTF-8, a std::string_view is not.
   template <class T>
-  std::optional<T> find(std::string_view key) const;
+  std::optional<T> find(std::string_view key) const {
+    T value{};
+    if (!read(key, &value)) return {};
+    return value;
+  }
   /// WeightError when absent.
   template <class T>
-  T need(std::string_view key) const;
+  T need(std::string_view key) const {
+    T value{};
+    if (!read(key, &value)) fail_missing(key);
+    return value;
+  }
 
   /// Owns the bytes, for tensors that outlive this object; null after parse().
   const std::shared_ptr<const MappedFile>& file() const { return file_; }
 
  private:
   friend class GgufParser;
+  bool read(std::string_view key, GgufTarget out) const;
+  [[noreturn]] void fail_missing(std::string_view key) const;
+
   std::shared_ptr<const MappedFile> file_;
   std::string label_;
   std::uint32_t version_ = 0;
