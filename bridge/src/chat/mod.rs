@@ -1,0 +1,105 @@
+//! Chat templates with the semantics of transformers' jinja2 environment.
+mod clock;
+mod environment;
+mod generation;
+mod json;
+mod python;
+
+use crate::ffi::Rendered;
+use crate::guard::guard;
+use anyhow::{anyhow, Context, Result};
+use environment::Raised;
+use minijinja::{Environment, Error, ErrorKind, Value};
+use serde_json::Value as Json;
+use std::error::Error as _;
+
+const NAME: &str = "chat";
+
+pub struct RsChatTemplate {
+    environment: Environment<'static>,
+}
+
+impl RsChatTemplate {
+    pub fn new(source: &str) -> Result<Self> {
+        let mut environment = environment::new().map_err(show)?;
+        environment
+            .add_template_owned(NAME, generation::rewrite(source).into_owned())
+            .map_err(show)?;
+        Ok(RsChatTemplate { environment })
+    }
+
+    pub fn render(&self, context_json: &str) -> Result<Rendered> {
+        guard(|| {
+            let context = context(context_json)?;
+            let template = self.environment.get_template(NAME).map_err(show)?;
+            match template.render(context) {
+                Ok(text) => Ok(Rendered {
+                    refused: false,
+                    text,
+                }),
+                Err(error) if was_raised(&error) => Ok(Rendered {
+                    refused: true,
+                    text: show(error).to_string(),
+                }),
+                Err(error) => Err(show(error)),
+            }
+        })
+    }
+}
+
+fn context(text: &str) -> Result<Value> {
+    let mut context: Json = serde_json::from_str(text).context("template context")?;
+    let object = context.as_object_mut();
+    let object = object.ok_or_else(|| anyhow!("template context: expected a JSON object"))?;
+    // transformers always passes these.
+    for key in ["tools", "documents"] {
+        object.entry(key).or_insert(Json::Null);
+    }
+    object
+        .entry("add_generation_prompt")
+        .or_insert(Json::Bool(false));
+    if let Some(Json::Array(messages)) = object.get_mut("messages") {
+        messages.iter_mut().for_each(share_reasoning);
+    }
+    Ok(serde_json::from_value(context)?)
+}
+
+/// Templates look for reasoning under different names; transformers fills one from the other.
+fn share_reasoning(message: &mut Json) {
+    let Some(message) = message.as_object_mut() else {
+        return;
+    };
+    let names = ["reasoning_content", "thinking", "reasoning"];
+    let found = names
+        .iter()
+        .find_map(|&name| message.get(name).filter(|value| !value.is_null()));
+    if let Some(reasoning) = found.cloned() {
+        message.entry("thinking").or_insert(reasoning.clone());
+        message.insert("reasoning_content".into(), reasoning);
+    }
+}
+
+/// Whether the template called raise_exception.
+fn was_raised(error: &Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if cause.is::<Raised>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// The message and the line, without minijinja's long form.
+fn show(error: Error) -> anyhow::Error {
+    let kind = match error.kind() {
+        ErrorKind::OutOfFuel => "the template does too much work".to_string(),
+        kind => kind.to_string(),
+    };
+    let message = error.detail().map_or(kind, str::to_string);
+    match error.line() {
+        Some(line) => anyhow!("{message} (line {line})"),
+        None => anyhow!("{message}"),
+    }
+}
