@@ -114,6 +114,8 @@ def convert_weights(reader, config):
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
     out, bits_of = {}, {}
     for t in reader.tensors:
+        if t.name == "rope_freqs.weight":
+            continue  # llama3 scaling; the caller puts rope_scaling into config.json
         name, leaf = mlx_name(t.name)
         order = lambda w: w
         if name.rsplit(".", 1)[-1] in heads:
@@ -202,6 +204,8 @@ def check_lossless(reader, weights, config):
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
     worst = 0.0
     for t in reader.tensors:
+        if t.name == "rope_freqs.weight":
+            continue
         name, leaf = mlx_name(t.name)
         shape = [int(n) for n in reversed(t.shape)]
         want = dequantize(t.data, t.tensor_type).astype(np.float32).reshape(shape)

@@ -1,0 +1,313 @@
+"""Golden logits of tiny llamas: tests/data/lm/llama_<row>.safetensors and README-differences.md.
+
+mlx-lm in float32 runs every row of llama_rows.py; transformers is the second opinion, and the
+first one where the row says so. Weights are name-seeded (README.md) or, quantised, in a file.
+
+    python tools/oracle/llama.py [ROW ...]
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from common import DATA, WEIGHTS_RULE, check_size, command, fnv1a64, save_golden, seeded, splitmix64, versions
+from gguf_to_mlx import undo_interleave
+from llama_rows import ROWS
+
+import mlx.core as mx
+import numpy as np
+import torch
+import transformers
+from mlx.utils import tree_map
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.utils import load_model
+
+transformers.utils.logging.disable_progress_bar()
+
+PROMPT, STEPS, CHUNK = 24, 8, 7
+TOLERANCE = 1e-4  # of the largest absolute logit
+
+
+def prompt_ids(vocab):
+    state = np.uint64(fnv1a64("ids")) + np.arange(PROMPT, dtype=np.uint64)
+    return ((splitmix64(state) >> np.uint64(40)) % np.uint64(vocab)).astype(np.int32)
+
+
+def shapes(c, head):
+    """Names and shapes of the checkpoint's tensors, as transformers names them."""
+    heads = c["num_attention_heads"]
+    kv = c.get("num_key_value_heads") or heads
+    d = c.get("head_dim") or c["hidden_size"] // heads
+    D, F = c["hidden_size"], c["intermediate_size"]
+    out = {"model.embed_tokens.weight": (c["vocab_size"], D), "model.norm.weight": (D,)}
+    if head:
+        out["lm_head.weight"] = (c["vocab_size"], D)
+    attention = {"q": (heads * d, D), "k": (kv * d, D), "v": (kv * d, D), "o": (D, heads * d)}
+    mlp = {"gate": (F, D), "up": (F, D), "down": (D, F)}
+    for i in range(c["num_hidden_layers"]):
+        p = f"model.layers.{i}."
+        out[p + "input_layernorm.weight"] = out[p + "post_attention_layernorm.weight"] = (D,)
+        for room, parts, bias in [
+            ("self_attn", attention, c.get("attention_bias")),
+            ("mlp", mlp, c.get("mlp_bias")),
+        ]:
+            for k, shape in parts.items():
+                out[f"{p}{room}.{k}_proj.weight"] = shape
+                if bias:
+                    out[f"{p}{room}.{k}_proj.bias"] = shape[:1]
+    return out
+
+
+def dense_weights(row, config):
+    out = {k: mx.array(seeded(k, s)) for k, s in shapes(config, row.head).items()}
+    return {k: v.astype(getattr(mx, row.dtype)) for k, v in out.items()}
+
+
+def quantize_weights(weights, quantize):
+    """What mlx-lm's convert would store for `quantize`."""
+    out = {}
+    for name, w in weights.items():
+        base, leaf = name.rsplit(".", 1)
+        how = quantize.get(base, {k: quantize[k] for k in ("group_size", "bits", "mode")})
+        if w.ndim != 2 or how is False:
+            out[name] = w
+            continue
+        parts = mx.quantize(w, how["group_size"], how["bits"], mode=how.get("mode", "affine"))
+        out.update(zip((name, base + ".scales", base + ".biases"), parts))
+    return out
+
+
+def dequantize_weights(weights, quantize):
+    """The dense float32 values behind packed tensors, for transformers."""
+    out = {}
+    for name, w in weights.items():
+        base, leaf = name.rsplit(".", 1)
+        if leaf in ("scales", "biases"):
+            continue
+        if base + ".scales" not in weights or leaf == "bias":
+            out[name] = w.astype(mx.float32)
+            continue
+        how = quantize.get(base, quantize)
+        scales, biases = (weights.get(f"{base}.{k}") for k in ("scales", "biases"))
+        if biases is not None:
+            scales, biases = scales.astype(mx.float32), biases.astype(mx.float32)
+        out[name] = mx.dequantize(
+            w, scales, biases, how["group_size"], how["bits"], mode=how.get("mode", "affine")
+        ).astype(mx.float32)
+    return out
+
+
+def write_model(folder, config, weights):
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
+
+
+class Mlx:
+    def __init__(self, config, weights, native=False):
+        with tempfile.TemporaryDirectory() as d:
+            write_model(Path(d), config, weights)
+            self.model, _ = load_model(Path(d))
+        if not native:
+            up = lambda p: p.astype(mx.float32) if mx.issubdtype(p.dtype, mx.floating) else p
+            self.model.update(tree_map(up, self.model.parameters()))
+
+    def start(self):
+        self.cache = make_prompt_cache(self.model)
+
+    def forward(self, ids):
+        return np.array(self.model(mx.array(ids)[None], cache=self.cache)[0].astype(mx.float32))
+
+
+class Transformers:
+    CLASSES = {
+        "llama": "LlamaForCausalLM",
+        "mistral": "MistralForCausalLM",
+        "ministral": "MinistralForCausalLM",
+    }
+
+    def __init__(self, row, config, weights):
+        config = {**config, "model_type": row.hf_type, **row.hf_changes}
+        name = self.CLASSES[row.hf_type]
+        config["architectures"] = [name]
+        config.pop("quantization", None)
+        if row.hf_type == "ministral":  # it has no default for it
+            config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
+        with tempfile.TemporaryDirectory() as d:
+            write_model(Path(d), config, {k: v.astype(mx.float32) for k, v in weights.items()})
+            self.model, info = getattr(transformers, name).from_pretrained(
+                d, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+            )
+        tied = bool(config.get("tie_word_embeddings"))
+        missing = set(info["missing_keys"]) - ({"lm_head.weight"} if tied else set())
+        unexpected = set(info["unexpected_keys"]) - ({"lm_head.weight"} if tied else set())
+        assert not missing and not unexpected, (missing, unexpected)
+        self.model.eval()
+
+    def start(self):
+        self.cache = None
+
+    def forward(self, ids):
+        with torch.no_grad():
+            out = self.model(
+                torch.tensor(np.array(ids, dtype=np.int64))[None],
+                cache=self.cache,
+                use_cache=True,
+            )
+        self.cache = out.cache
+        return out.logits[0].numpy()
+
+
+def run(model, ids, tokens=None):
+    """Prefill in one call, then STEPS greedy tokens (or the given ones)."""
+    model.start()
+    logits = model.forward(ids)
+    steps, chosen = [logits[-1]], []
+    for i in range(STEPS):
+        chosen.append(int(np.argmax(steps[-1])) if tokens is None else int(tokens[i]))
+        if i + 1 < STEPS:
+            steps.append(model.forward([chosen[-1]])[-1])
+    return logits, np.array(chosen, dtype=np.int32), np.stack(steps)
+
+
+def run_chunked(model, ids):
+    model.start()
+    return np.concatenate([model.forward(ids[i : i + CHUNK]) for i in range(0, len(ids), CHUNK)])
+
+
+def difference(a, b):
+    return float(max(np.abs(a[0] - b[0]).max(), np.abs(a[2] - b[2]).max()))
+
+
+def smallest_gap(logits):
+    best = np.sort(logits, axis=-1)[:, -2:]
+    return float((best[:, 1] - best[:, 0]).min())
+
+
+def hf_weights(row, config, dense):
+    if not config.get("rope_traditional"):
+        return dense
+    heads = config["num_attention_heads"]
+    counts = {"q_proj": heads, "k_proj": config["num_key_value_heads"]}
+    out = dict(dense)
+    for name, w in dense.items():
+        n = counts.get(name.split(".")[-2])
+        if n:
+            out[name] = mx.array(undo_interleave(np.array(w), n))
+    return out
+
+
+def make_row(row):
+    config = row.config()
+    weights = dense_weights(row, config)
+    dense = weights
+    if row.quantize:
+        config["quantization"] = row.quantize_config or row.quantize
+        weights = quantize_weights(weights, row.quantize)
+        dense = dequantize_weights(weights, row.quantize)
+    ids = prompt_ids(config["vocab_size"])
+
+    mlx = refused = None
+    try:
+        mlx = Mlx(config, weights)
+    except ValueError as e:
+        refused = str(e)
+    assert (refused is not None) == (row.readings == "mlx-lm refuses"), (row.name, refused)
+    hf = Transformers(row, config, hf_weights(row, config, dense))
+    first = hf if row.reference == "transformers" else mlx
+
+    want = run(first, ids)
+    tokens = want[1]
+    second = mlx if first is hf else hf
+    other = run(second, ids, tokens) if second else None
+    largest = float(max(np.abs(want[0]).max(), np.abs(want[2]).max()))
+    chunked = float(np.abs(run_chunked(first, ids) - want[0]).max())
+    report = {
+        "row": row.name,
+        "reference": row.reference,
+        "largest_logit": largest,
+        "spread": float(want[0].std()),
+        "smallest_gap": smallest_gap(want[2]),
+        "difference": difference(want, other) if other else None,
+        "chunked_difference": chunked,
+        "readings": row.readings,
+    }
+    if row.readings == "same":
+        assert report["difference"] < 0.5 * TOLERANCE * largest, report
+    elif row.readings == "other":
+        assert report["difference"] > 10 * TOLERANCE * largest, report
+
+    tensors = {"ids": ids, "logits": want[0], "tokens": tokens, "step_logits": want[2]}
+    if row.readings == "other":
+        tensors["logits_transformers" if first is mlx else "logits_mlx_lm"] = other[0]
+    if row.dtype != "float32":
+        native = run(Mlx(config, weights, native=True), ids, tokens)
+        tensors["logits_native"] = native[0]
+    meta = {
+        "config": config,
+        "versions": versions(),
+        "command": f"{command()} {row.name}",
+        "tolerance": f"{TOLERANCE} of the largest absolute logit",
+        "weights_rule": WEIGHTS_RULE if not row.quantize else f"llama_{row.name}_weights.safetensors",
+        "weights_dtype": row.dtype,
+        "weight_shapes": shapes(config, row.head),
+        "reference": row.reference,
+        "readings": row.readings,
+        "mlx_lm_error": refused or "",
+        "note": row.note,
+        "largest_logit": repr(largest),
+        "smallest_gap": repr(report["smallest_gap"]),
+        "difference_mlx_lm_transformers": repr(report["difference"]),
+        "difference_chunked": repr(chunked),
+    }
+    folder = DATA / "lm"
+    save_golden(folder / f"llama_{row.name}.safetensors", tensors, meta)
+    if row.quantize:
+        path = folder / f"llama_{row.name}_weights.safetensors"
+        mx.save_safetensors(str(path), weights, {"format": "mlx"})
+        check_size(path)
+    return report
+
+
+def table(reports):
+    lines = [
+        "# mlx-lm and transformers on the llama golden rows",
+        "",
+        f"Written by `{command()}`; do not edit. Versions: "
+        + ", ".join(f"{k} {v}" for k, v in versions().items())
+        + ".",
+        "",
+        f"Prefill of {PROMPT} tokens in one call, then {STEPS} greedy steps; float32. `difference` "
+        "is the largest absolute difference of any logit between mlx-lm and transformers on the "
+        f"same weights; `chunked` is the reference against itself in chunks of {CHUNK}; `gap` the "
+        "least distance of the two best logits of a step. Where the two read a configuration differently "
+        "(`other`), `logits` are the reference's and `logits_mlx_lm` or `logits_transformers` the "
+        "other's.",
+        "",
+        "| row | reference | readings | largest logit | std | gap | difference | chunked |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in reports:
+        d = "-" if r["difference"] is None else f"{r['difference']:.1e}"
+        lines.append(
+            f"| {r['row']} | {r['reference']} | {r['readings']} | {r['largest_logit']:.2f} | "
+            f"{r['spread']:.2f} | {r['smallest_gap']:.1e} | {d} | {r['chunked_difference']:.1e} |"
+        )
+    made = {r["row"] for r in reports}
+    notes = [f"- {r.name}: {r.note}." for r in ROWS if r.note and r.name in made]
+    return "\n".join(lines + ["", "Notes:", "", *notes]) + "\n"
+
+
+def main():
+    wanted = sys.argv[1:]
+    unknown = set(wanted) - {r.name for r in ROWS}
+    if unknown:
+        raise SystemExit(f"unknown rows: {', '.join(sorted(unknown))}")
+    reports = [make_row(r) for r in ROWS if not wanted or r.name in wanted]
+    if not wanted:
+        (DATA / "lm" / "README-differences.md").write_text(table(reports))
+    print(table(reports))
+
+
+if __name__ == "__main__":
+    main()
