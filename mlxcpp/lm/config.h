@@ -13,7 +13,7 @@ namespace mlxcpp::lm {
 
 /// The typed part of config.json.  Only model_type is required: raw checkpoints lack the rest, and
 /// each model validates what it reads itself.
-struct Config {
+struct BaseConfig {
   std::string model_type;
   std::optional<int> hidden_size, num_hidden_layers, num_attention_heads, num_key_value_heads,
       head_dim, vocab_size, max_position_embeddings, sliding_window;
@@ -24,13 +24,13 @@ struct Config {
 
 /// A config and the very text that it was read from.
 struct ConfigFile {
-  Config config;
+  BaseConfig config;
   std::string json;
 };
 
 /// Throws ConfigError naming the key, what was expected and found.  A nested `text_config` is not
 /// looked into: models that have one read it.
-Config parse_config(const std::string& json);
+BaseConfig parse_config(const std::string& json);
 
 /// Reads config.json once, then generation_config.json for its eos_token_id; the latter is passed
 /// over when it can not be read.  Throws IoError when there is no config.json.

@@ -108,7 +108,7 @@ struct LoadOptions {
 struct LoadedModelContext {
   std::shared_ptr<const LanguageModel> model;
   text::Tokenizer tokenizer;
-  Config config;
+  BaseConfig config;
   GenerationDefaults generation_defaults;
 };
 
@@ -127,7 +127,7 @@ class ModelContext {
  public:
   ModelContext(std::shared_ptr<const LanguageModel> model,
                text::Tokenizer tokenizer,
-               Config config);
+               BaseConfig config);
   explicit ModelContext(LoadedModelContext loaded);
   static ModelContext load(const ModelConfiguration& configuration,
                            const ModelTypeRegistry& registry,
@@ -137,7 +137,7 @@ class ModelContext {
   std::shared_ptr<const LanguageModel> shared_model() const { return parts_.model; }
   const text::Tokenizer& tokenizer() const { return parts_.tokenizer; }
   text::Tokenizer& tokenizer() { return parts_.tokenizer; }
-  const Config& config() const { return parts_.config; }
+  const BaseConfig& config() const { return parts_.config; }
   const GenerationDefaults& generation_defaults() const { return parts_.generation_defaults; }
   LoadedModelContext into_parts() && { return std::move(parts_); }
 

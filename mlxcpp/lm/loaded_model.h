@@ -10,7 +10,7 @@
 namespace mlxcpp::lm {
 
 struct LoadedModel {
-  Config config;
+  BaseConfig config;
   /// Verbatim, the text that `config` was parsed from: a model's own keys are read from it.
   std::string config_json;
   /// Tensors by the names of the file, lazy.

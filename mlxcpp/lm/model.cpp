@@ -1,0 +1,46 @@
+#include "mlxcpp/lm/model.h"
+
+#include "mlxcpp/base/log.h"
+
+#include <utility>
+
+namespace mlxcpp::lm {
+
+array LanguageModel::hidden(const Input& in, Caches& caches) const {
+  Caches before = caches.fork();
+  try {
+    std::vector<ops::State> scratch;
+    ops::Pass pass = caches.begin(layout(), in, scratch);
+    adapter_rows_->reset();
+    if (!in.adapters.empty())
+      *adapter_rows_ = array(in.adapters.data(), {int(in.adapters.size())}, mx::int32);
+    return run(in, pass);
+  } catch (...) {
+    caches = std::move(before);
+    throw;
+  }
+}
+
+std::uint64_t LanguageModel::nbytes() const {
+  std::uint64_t n = 0;
+  for (auto& [path, param] : manifest_.params) n += param->nbytes();
+  return n;
+}
+
+std::unique_ptr<LanguageModel> bind(const LoadedModel& loaded, MakeModel make) {
+  auto config = io::Fields::parse(loaded.config_json);
+  nn::WeightMap weights{loaded.weights, loaded.quantization, {}};
+  auto model = make(config, weights);
+  weights.expect_empty();
+  model->manifest_ = std::move(weights.manifest);
+  std::string unread;
+  for (auto& key : config.unread()) unread += (unread.empty() ? "" : ", ") + key;
+  if (!unread.empty()) log(LogLevel::debug, "config: keys that have no effect: " + unread);
+  return model;
+}
+
+array embed(const Input& in, const nn::Embedding& table) {
+  return in.embeddings ? *in.embeddings : table(in.tokens);
+}
+
+}  // namespace mlxcpp::lm

@@ -1,0 +1,67 @@
+// Opening a forward pass: the checks of its input, and what each layer may use.
+#include "mlxcpp/base/error.h"
+#include "mlxcpp/lm/cache/layer_caches.h"
+#include "mlxcpp/lm/caches.h"
+
+#include <mlx/ops.h>
+
+#include <algorithm>
+
+namespace mlxcpp::lm {
+namespace {
+
+[[noreturn]] void refuse(const char* what, const std::string& expected, const std::string& found) {
+  throw InputError(describe(std::string("input.") + what, "does not fit", expected, found));
+}
+
+void check(const Input& in, int cache_rows) {
+  if (in.tokens.ndim() != 2 || in.tokens.shape(1) < 1)
+    refuse("tokens", "(B, L) with L > 0", std::to_string(in.tokens.ndim()) + " dimensions");
+  int B = in.tokens.shape(0), L = in.tokens.shape(1);
+  if (cache_rows && B != cache_rows)
+    refuse("tokens", std::to_string(cache_rows) + " rows, as the caches have", std::to_string(B));
+  auto per_row = [&](const std::vector<int>& v, const char* what) {
+    if (!v.empty() && int(v.size()) != B)
+      refuse(what, "one for each of " + std::to_string(B) + " rows", std::to_string(v.size()));
+  };
+  per_row(in.lengths, "lengths");
+  per_row(in.rope_shift, "rope_shift");
+  per_row(in.adapters, "adapters");
+  for (int n : in.lengths)
+    if (n < 0 || n > L) refuse("lengths", "0 to " + std::to_string(L), std::to_string(n));
+}
+
+}  // namespace
+
+ops::Pass Caches::begin(const CacheLayout& layout,
+                        const Input& in,
+                        std::vector<ops::State>& scratch) {
+  check(in, rows());
+  int B = in.tokens.shape(0), L = in.tokens.shape(1);
+  auto lengths = in.lengths.empty() ? std::vector<int>(B, L) : in.lengths;
+  auto rows =
+      std::make_shared<ops::Rows>(B, L, empty() ? std::vector<int>(B, 0) : consumed_, lengths);
+  rows->spans = in.spans;
+  rows->positions = in.positions;
+  if (!in.rope_shift.empty() && !empty()) rope_shift_ = in.rope_shift;
+  bool shifted = std::any_of(rope_shift_.begin(), rope_shift_.end(), [](int s) { return s != 0; });
+  if (!in.positions && shifted)
+    rows->positions = mx::add(rows->index, array(rope_shift_.data(), {B, 1}, mx::int32));
+  for (int b = 0; !empty() && b < B; ++b) consumed_[b] += lengths[b];
+
+  size_t states = 0;
+  for (auto& l : layout) states += l.states.size();
+  scratch.assign(empty() ? states : 0, std::nullopt);
+  ops::Pass pass{rows, {}};
+  for (size_t i = 0, used = 0; i < layout.size(); ++i) {
+    ops::Layer layer{rows, {}, {}};
+    for (size_t k = 0; k < layout[i].kv.size(); ++k)
+      layer.kv.push_back(empty() ? nullptr : layers_[i]->kv[k].get());
+    for (size_t k = 0; k < layout[i].states.size(); ++k)
+      layer.states.push_back(empty() ? &scratch[used++] : &layers_[i]->states[k]);
+    pass.layers.push_back(std::move(layer));
+  }
+  return pass;
+}
+
+}  // namespace mlxcpp::lm
