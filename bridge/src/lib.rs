@@ -52,7 +52,20 @@ pub mod ffi {
         special: bool,
     }
 
-    /// `refused`: the template itself raised an exception, and `text` is its message.
+    /// A conversation and how to render it: three JSON texts of which `tools` and `extra` may be
+    /// empty, and tokens that are empty when the model has none.
+    struct ChatRequest<'a> {
+        messages: &'a str,
+        tools: &'a str,
+        extra: &'a str,
+        bos_token: &'a str,
+        eos_token: &'a str,
+        add_generation_prompt: bool,
+        continue_final_message: bool,
+        enable_thinking: bool,
+    }
+
+    /// `refused`: the conversation does not fit the template, and `text` says why.
     struct Rendered {
         refused: bool,
         text: String,
@@ -89,6 +102,7 @@ pub mod ffi {
         type RsChatTemplate;
         fn chat_template(source: &str) -> Result<Box<RsChatTemplate>>;
         fn render(self: &RsChatTemplate, context_json: &str) -> Result<Rendered>;
+        fn render_chat(self: &RsChatTemplate, request: &ChatRequest) -> Result<Rendered>;
 
         fn panic_for_test() -> Result<()>;
     }

@@ -169,3 +169,10 @@ impl RsTokenizer {
         self.named.unk
     }
 }
+
+/// C++ calls const members from several threads.
+const _: () = {
+    const fn shareable<T: Send + Sync>() {}
+    shareable::<RsTokenizer>();
+    shareable::<crate::chat::RsChatTemplate>();
+};

@@ -2,10 +2,10 @@
 // character is never seen.  All pieces and finish() joined equal Tokenizer::decode of all ids.
 #pragma once
 
+#include "mlxcpp/text/vocab.h"
+
 #include <memory>
 #include <string>
-
-#include "mlxcpp/text/vocab.h"
 
 namespace mlxcpp::text {
 

@@ -8,6 +8,10 @@
 // member says otherwise.
 #pragma once
 
+#include "mlxcpp/text/chat_template.h"
+#include "mlxcpp/text/decode_stream.h"
+#include "mlxcpp/text/vocab.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -18,10 +22,11 @@
 #include <string_view>
 #include <vector>
 
-#include "mlxcpp/text/decode_stream.h"
-#include "mlxcpp/text/vocab.h"
-
 namespace mlxcpp::text {
+
+namespace detail {
+struct TokenizerState;
+}
 
 /// Ids with what each came from.
 struct Encoding {
@@ -32,14 +37,6 @@ struct Encoding {
   std::vector<TokenId> ids;
   std::vector<Offset> offsets;
   std::vector<bool> special;  // added by the tokenizer, not spelled by the text
-};
-
-/// How a conversation is rendered.
-struct ChatOptions {
-  std::string tools_json{};  // a JSON array in OpenAI's form; empty: no tools
-  bool add_generation_prompt = true;
-  bool continue_final_message = false;  // excludes add_generation_prompt
-  std::string extra_json{};  // a JSON object; its keys are set last and override all others
 };
 
 /// The markers between which a reasoning model thinks, as text and as ids.
@@ -117,10 +114,9 @@ class Tokenizer {
   bool has_thinking() const { return thinking().has_value(); }
 
  private:
-  struct State;
-  explicit Tokenizer(std::shared_ptr<const State> state, EosIds eos);
+  Tokenizer(detail::TokenizerState&& state, EosIds eos);
 
-  std::shared_ptr<const State> state_;
+  std::shared_ptr<const detail::TokenizerState> state_;
   std::vector<TokenId> eos_ids_;  // sorted
   std::optional<TokenId> eos_;
 };

@@ -26,10 +26,10 @@ struct VocabSpec {
   std::string model;  // tokenizer.ggml.model: gpt2, gemma4, llama, t5 or bert
   std::string pre;    // tokenizer.ggml.pre: names the pre-tokenizer of gpt2 vocabularies
   std::vector<std::string> tokens;
-  std::vector<float> scores;            // needed by llama and t5
-  std::vector<std::int32_t> kinds;      // PieceKind; empty: all normal
-  std::vector<std::string> merges;      // "left right"; needed by gpt2 and gemma4
-  std::vector<std::uint8_t> charsmap;   // t5: sentencepiece's precompiled normalizer
+  std::vector<float> scores;           // needed by llama and t5
+  std::vector<std::int32_t> kinds;     // PieceKind; empty: all normal
+  std::vector<std::string> merges;     // "left right"; needed by gpt2 and gemma4
+  std::vector<std::uint8_t> charsmap;  // t5: sentencepiece's precompiled normalizer
   std::optional<TokenId> bos, eos, unk, sep, cls;
   std::optional<bool> add_bos, add_eos;  // absent: the model's own default
   std::optional<bool> add_space_prefix;  // absent: true

@@ -4,8 +4,9 @@ mod environment;
 mod generation;
 mod json;
 mod python;
+mod request;
 
-use crate::ffi::Rendered;
+use crate::ffi::{ChatRequest, Rendered};
 use crate::guard::guard;
 use anyhow::{anyhow, Context, Result};
 use environment::Raised;
@@ -28,27 +29,61 @@ impl RsChatTemplate {
         Ok(RsChatTemplate { environment })
     }
 
+    /// Renders with a context that is complete already.
     pub fn render(&self, context_json: &str) -> Result<Rendered> {
         guard(|| {
-            let context = context(context_json)?;
-            let template = self.environment.get_template(NAME).map_err(show)?;
-            match template.render(context) {
-                Ok(text) => Ok(Rendered {
-                    refused: false,
-                    text,
-                }),
-                Err(error) if was_raised(&error) => Ok(Rendered {
-                    refused: true,
-                    text: show(error).to_string(),
-                }),
-                Err(error) => Err(show(error)),
+            let context = serde_json::from_str(context_json).context("template context");
+            context.map_or_else(refusal, |context| self.run(context))
+        })
+    }
+
+    /// Renders a conversation.
+    pub fn render_chat(&self, request: &ChatRequest) -> Result<Rendered> {
+        guard(|| {
+            let (context, continued) = match request::context(request) {
+                Ok(parts) => parts,
+                Err(error) => return refusal(error),
+            };
+            let rendered = self.run(context)?;
+            match continued {
+                Some(continued) if !rendered.refused => match continued.cut(rendered.text) {
+                    Ok(text) => Ok(Rendered {
+                        refused: false,
+                        text,
+                    }),
+                    Err(error) => refusal(error),
+                },
+                _ => Ok(rendered),
             }
         })
     }
+
+    fn run(&self, context: Json) -> Result<Rendered> {
+        let context = match complete(context) {
+            Ok(context) => context,
+            Err(error) => return refusal(error),
+        };
+        let template = self.environment.get_template(NAME).map_err(show)?;
+        match template.render(context) {
+            Ok(text) => Ok(Rendered {
+                refused: false,
+                text,
+            }),
+            Err(error) if was_raised(&error) => refusal(show(error)),
+            Err(error) => Err(show(error)),
+        }
+    }
 }
 
-fn context(text: &str) -> Result<Value> {
-    let mut context: Json = serde_json::from_str(text).context("template context")?;
+/// The caller's conversation and the template do not fit each other.
+fn refusal(error: anyhow::Error) -> Result<Rendered> {
+    Ok(Rendered {
+        refused: true,
+        text: format!("{error:#}"),
+    })
+}
+
+fn complete(mut context: Json) -> Result<Value> {
     let object = context.as_object_mut();
     let object = object.ok_or_else(|| anyhow!("template context: expected a JSON object"))?;
     // transformers always passes these.
