@@ -11,6 +11,8 @@
 
 namespace mlxcpp::lm {
 
+using text::TokenId;
+
 /// The typed part of config.json.  Only model_type is required: raw checkpoints lack the rest, and
 /// each model validates what it reads itself.
 struct BaseConfig {
@@ -19,7 +21,7 @@ struct BaseConfig {
       head_dim, vocab_size, max_position_embeddings, sliding_window;
   std::optional<bool> tie_word_embeddings;
   /// generation_config.json's where that says something, else config.json's, else nothing.
-  std::optional<std::vector<text::TokenId>> eos_token_ids;
+  std::optional<std::vector<TokenId>> eos_token_ids;
 };
 
 /// A config and the very text that it was read from.

@@ -5,6 +5,29 @@
 #include <utility>
 
 namespace mlxcpp::lm {
+namespace {
+
+/// Keys that are read by others, or that say nothing about a forward pass.
+constexpr const char* kReadElsewhere[] = {
+    "model_type",
+    "architectures",
+    "quantization",
+    "quantization_config",
+    "eos_token_id",
+    "bos_token_id",
+    "pad_token_id",
+    "torch_dtype",
+    "dtype",
+    "transformers_version",
+    "_name_or_path",
+    "use_cache",
+    "is_decoder",
+    "initializer_range",
+    "attention_dropout",
+    "pretraining_tp",
+};
+
+}  // namespace
 
 array LanguageModel::hidden(const Input& in, Caches& caches) const {
   Caches before = caches.fork();
@@ -29,6 +52,7 @@ std::uint64_t LanguageModel::nbytes() const {
 
 std::unique_ptr<LanguageModel> bind(const LoadedModel& loaded, MakeModel make) {
   auto config = io::Fields::parse(loaded.config_json);
+  for (const char* key : kReadElsewhere) config.ignore(key);
   nn::WeightMap weights{loaded.weights, loaded.quantization, {}};
   auto model = make(config, weights);
   weights.expect_empty();

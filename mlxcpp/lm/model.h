@@ -20,6 +20,7 @@ class LanguageModel {
   array hidden(const Input& in, Caches& caches) const;
   virtual array logits(const array& hidden) const = 0;  ///< (..., D) -> (..., V)
   virtual CacheLayout layout() const = 0;               ///< what each layer keeps; never how
+  virtual int vocab_size() const = 0;                   ///< ids must be below it
   Caches make_caches(const CacheOptions& options = {}) const { return {layout(), options}; }
 
   /// Every parameter and projection that the model was bound from, by path.

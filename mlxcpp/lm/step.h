@@ -12,38 +12,52 @@
 
 namespace mlxcpp::lm {
 
-/// Caches of one row and the ids that they have consumed, in order.
+/// Caches of one row, and the ids that they have consumed, in order.
 struct CachedPrompt {
+  CacheOptions options;
   Caches caches;
   std::vector<TokenId> ids;
+
+  CachedPrompt(const LanguageModel& model, const CacheOptions& options);
+  void clear(const LanguageModel& model);  ///< as if nothing had been consumed
 };
 
-/// The next token, and its log-probability where that was asked for.
+/// A sampled token, and its log-probability where that was asked for.
 struct Token {
   TokenId id;
   std::optional<float> logprob;
 };
 
+/// prefill() once, then next().  When a computation fails, the cache is cleared: what is in it can
+/// no longer be trusted.
 class Stepper {
  public:
-  /// `cache` holds what was consumed before; it is advanced.  Both are kept alive.
+  /// `cache` holds what was consumed before, and is advanced.  Both are kept alive.
   Stepper(std::shared_ptr<const LanguageModel> model,
           std::shared_ptr<CachedPrompt> cache,
           const GenerateOptions& options,
           std::uint64_t seed);
+  ~Stepper() { finish(); }
+  Stepper(const Stepper&) = delete;
+  Stepper& operator=(const Stepper&) = delete;
 
-  /// Feeds a prompt (not empty) that follows what the cache holds.  False when progress cancelled:
-  /// the cache then holds the chunks that were done.
+  /// Feeds a prompt (not empty) that follows what the cache holds, in chunks.  False when
+  /// `progress` said so: the cache then holds the chunks that were done.
   bool prefill(std::span<const TokenId> prompt, const PrefillProgress& progress = {});
-  /// After prefill.  The token is not in the cache yet when this returns.
   Token next();
-  /// Takes back a token that was fed ahead of time.  The destructor does it, too.
+  /// Takes back a token that was fed before it was known, where the cache can; where it can not,
+  /// the cache's ids say so.
   void finish();
-  ~Stepper();
 
  private:
-  array forward(const array& tokens);  // (1, L) -> (1, V), of the last
-  void sample(const array& logits);
+  /// Sampled on the device, not read yet.
+  struct Sampled {
+    array id;  // (1,) uint32
+    std::optional<array> logprob;
+  };
+  array last_hidden(const array& tokens);  // (1, L) ids -> (1, 1, D)
+  Sampled sample(const array& hidden);
+  std::vector<array> to_evaluate(const Sampled& s) const;
 
   std::shared_ptr<const LanguageModel> model_;
   std::shared_ptr<CachedPrompt> cache_;
@@ -52,9 +66,11 @@ class Stepper {
   std::vector<Processor> processors_;
   bool normalise_, logprobs_, look_ahead_;
   array key_;
-  std::vector<TokenId> history_;          // prompt and answer, for processors
-  std::optional<array> token_, logprob_;  // sampled, not yet given out
-  bool fed_ = false;                      // the last token given out is in the cache already
+  std::vector<TokenId> history_;    // prompt and answer, for processors
+  std::optional<Sampled> pending_;  // the next one to give out
+  std::optional<TokenId> last_;     // the last one given out
+  bool fed_ahead_ = false;          // ... and it is in the cache already
+  int steps_ = 0;
 };
 
 }  // namespace mlxcpp::lm

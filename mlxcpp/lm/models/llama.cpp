@@ -130,6 +130,7 @@ class Llama final : public LanguageModel {
 
   array logits(const array& h) const override { return head_(h); }
   CacheLayout layout() const override { return decoder_.layout(); }
+  int vocab_size() const override { return decoder_.embed.w->outputs(); }
 
  private:
   array run(const Input& in, const ops::Pass& pass) const override {

@@ -1,0 +1,16 @@
+// How much memory a model may take.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace mlxcpp::lm::detail {
+
+/// Bytes that this process can still get: what the machine has free, within the limit of its
+/// control group.  Nothing where that can not be known.
+std::optional<std::uint64_t> available_memory();
+
+/// Throws CapacityError with both figures when `needed` is more than `limit` (0: what is free).
+void require_memory(std::uint64_t needed, std::uint64_t limit);
+
+}  // namespace mlxcpp::lm::detail

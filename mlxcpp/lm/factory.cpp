@@ -1,0 +1,159 @@
+#include "mlxcpp/lm/factory.h"
+
+#include "mlxcpp/base/error.h"
+#include "mlxcpp/io/gguf.h"
+#include "mlxcpp/io/weight_files.h"
+#include "mlxcpp/lm/detail/memory.h"
+#include "mlxcpp/lm/gguf.h"
+#include "mlxcpp/lm/loaded_model.h"
+#include "mlxcpp/lm/model.h"
+#include "mlxcpp/nn/checkpoint.h"
+
+#include <mlx/transforms.h>
+
+#include <utility>
+
+namespace mlxcpp::lm {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The existing path that an identifier means.
+fs::path locate(const Identifier& id, const Resolver& resolver) {
+  std::error_code ignored;
+  fs::path path = id.directory();
+  if (!id.text().empty() && fs::exists(path, ignored)) return path;
+  if (id.is_id() && resolver)
+    if (auto found = resolver(id.text())) return *found;
+  throw IoError(describe("model \"" + id.text() + "\"",
+                         "not found",
+                         id.is_id() ? "a directory, a .gguf file or a model in the local cache"
+                                    : "a directory or a .gguf file",
+                         "nothing at that path",
+                         id.is_id() ? "`hf download " + id.text() + "`" : ""));
+}
+
+/// The GGUF file that is this model, when it is one.
+std::optional<fs::path> gguf_of(const fs::path& path) {
+  if (!fs::is_directory(path)) {
+    if (path.extension() == ".gguf") return path;
+    throw IoError(describe(path.string(), "not a model", "a directory or a .gguf file", "a file"));
+  }
+  if (fs::exists(path / "config.json")) return {};
+  std::optional<fs::path> found;
+  for (auto& entry : fs::directory_iterator(path)) {
+    if (entry.path().extension() != ".gguf") continue;
+    if (found) return {};
+    found = entry.path();
+  }
+  return found;
+}
+
+LoadedModelContext load_gguf(const fs::path& path,
+                             const ModelConfiguration& configuration,
+                             const ModelTypeRegistry& registry,
+                             const LoadOptions& options) {
+  auto file = io::Gguf::open(path);
+  LoadedModel loaded;
+  loaded.config_json = config_from_gguf(file);
+  loaded.config = parse_config(loaded.config_json);
+  registry.require(loaded.config.model_type);
+  std::uint64_t bytes = 0;
+  for (auto& t : file.tensors()) bytes += t.bytes.size();
+  detail::require_memory(bytes + bytes / 5, options.memory_limit);  // scales grow to float32
+  auto weights = weights_from_gguf(file);
+  loaded.weights = std::move(weights.arrays);
+  loaded.quantization = std::move(weights.quantization);
+  auto tokenizer = configuration.tokenizer_source()
+                       ? text::Tokenizer::from_directory(*configuration.tokenizer_source(),
+                                                         loaded.config.eos_token_ids)
+                       : tokenizer_from_gguf(file);
+  return {registry.create(loaded), std::move(tokenizer), loaded.config, {}};
+}
+
+LoadedModelContext load_directory(const fs::path& directory,
+                                  const ModelConfiguration& configuration,
+                                  const ModelTypeRegistry& registry,
+                                  const LoadOptions& options) {
+  auto [config, json] = load_config(directory);
+  registry.require(config.model_type);
+  fs::path tokenizer_directory = configuration.tokenizer_source().value_or(directory);
+  auto files = io::find_weight_files(directory);
+  if (files.kind == io::WeightFiles::Kind::npz)
+    throw WeightError(describe(
+        files.paths.at(0).string(), "npz weights are not supported", "safetensors or GGUF"));
+  detail::require_memory(nn::tensor_bytes(files), options.memory_limit);
+  LoadedModel loaded{config, json, {}, nn::Quantization::read(io::Fields::parse(json))};
+  if (files.kind == io::WeightFiles::Kind::gguf) {
+    auto weights = weights_from_gguf(io::Gguf::open(files.paths.at(0)));
+    loaded.weights = std::move(weights.arrays);
+    loaded.quantization = std::move(weights.quantization);
+  } else {
+    loaded.weights = nn::load_safetensors(files);
+  }
+  auto tokenizer = text::Tokenizer::from_directory(tokenizer_directory, config.eos_token_ids);
+  return {
+      registry.create(loaded), std::move(tokenizer), config, load_generation_defaults(directory)};
+}
+
+}  // namespace
+
+ModelConfiguration ModelConfiguration::with_tokenizer_source(fs::path directory) && {
+  tokenizer_source_ = std::move(directory);
+  return std::move(*this);
+}
+
+LoadedModelContext load(const ModelConfiguration& configuration,
+                        const ModelTypeRegistry& registry,
+                        const LoadOptions& options) {
+  fs::path path = locate(configuration.id(), options.resolver);
+  if (auto file = gguf_of(path)) return load_gguf(*file, configuration, registry, options);
+  return load_directory(path, configuration, registry, options);
+}
+
+ModelContext::ModelContext(std::shared_ptr<const LanguageModel> model,
+                           text::Tokenizer tokenizer,
+                           BaseConfig config)
+    : parts_{std::move(model), std::move(tokenizer), std::move(config), {}} {}
+
+ModelContext::ModelContext(LoadedModelContext loaded) : parts_(std::move(loaded)) {}
+
+ModelContext ModelContext::load(const ModelConfiguration& configuration,
+                                const ModelTypeRegistry& registry,
+                                const LoadOptions& options) {
+  return ModelContext(lm::load(configuration, registry, options));
+}
+
+void ModelContext::materialize(const LoadProgress& progress) const {
+  constexpr std::uint64_t kBatch = 64 << 20;  // bytes between two reports
+  std::uint64_t total = model().nbytes(), done = 0, pending = 0;
+  std::vector<array> batch;
+  auto flush = [&] {
+    mx::eval(batch);
+    batch.clear();
+    done += std::exchange(pending, 0);
+    if (progress) progress(done, total);
+  };
+  for (auto& [path, param] : model().manifest().params) {
+    batch.push_back(*param);
+    pending += param->nbytes();
+    if (pending >= kBatch) flush();
+  }
+  if (!batch.empty()) flush();
+}
+
+TokenStream ModelContext::stream_generate(std::vector<TokenId> prompt,
+                                          const GenerateOptions& options) const {
+  return TokenStream(parts_.model,
+                     tokenizer(),
+                     std::move(prompt),
+                     options,
+                     config().max_position_embeddings.value_or(0));
+}
+
+Generated ModelContext::generate(std::vector<TokenId> prompt,
+                                 const GenerateOptions& options) const {
+  return collect(stream_generate(std::move(prompt), options));
+}
+
+}  // namespace mlxcpp::lm

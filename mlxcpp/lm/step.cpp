@@ -1,0 +1,166 @@
+#include "mlxcpp/lm/step.h"
+
+#include "mlxcpp/ops/device.h"
+
+#include <mlx/memory.h>
+#include <mlx/ops.h>
+#include <mlx/random.h>
+#include <mlx/transforms.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+namespace mlxcpp::lm {
+namespace {
+
+constexpr int kClearEvery =
+    256;  // steps after which MLX's buffer cache is given back, as in mlx-lm
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// How many tokens of a prompt to feed at once: about a given time's work.
+class ChunkSize {
+ public:
+  explicit ChunkSize(const StepOptions& o) : options_(o) {
+    if (o.prefill_seconds > 0) size_ = std::min(o.prefill_step_size, ops::on_cpu() ? 2 : 512);
+  }
+  int value() const { return size_; }
+  void learn(int tokens, double seconds) {
+    if (options_.prefill_seconds <= 0) return;
+    double fitting = tokens * options_.prefill_seconds / std::max(seconds, 1e-6);
+    size_ =
+        int(std::clamp(fitting, 1.0, std::min(8.0 * size_, double(options_.prefill_step_size))));
+  }
+
+ private:
+  const StepOptions& options_;
+  int size_ = options_.prefill_step_size;
+};
+
+array as_tokens(std::span<const TokenId> ids) {
+  return array(ids.data(), {1, int(ids.size())}, mx::uint32);
+}
+
+}  // namespace
+
+CachedPrompt::CachedPrompt(const LanguageModel& model, const CacheOptions& o)
+    : options(o), caches(model.make_caches(o)) {}
+
+void CachedPrompt::clear(const LanguageModel& model) {
+  caches = model.make_caches(options);
+  ids.clear();
+}
+
+Stepper::Stepper(std::shared_ptr<const LanguageModel> model,
+                 std::shared_ptr<CachedPrompt> cache,
+                 const GenerateOptions& o,
+                 std::uint64_t seed)
+    : model_(std::move(model)),
+      cache_(std::move(cache)),
+      options_(o.step),
+      sampler_(make_sampler(o.sample)),
+      processors_(make_processors(o.penalties)),
+      normalise_(o.logprobs || needs_logprobs(o.sample)),
+      logprobs_(o.logprobs),
+      // Processors read the tokens on the host, so the next step can not start before they are
+      // known.
+      look_ahead_(o.step.look_ahead.value_or(!ops::on_cpu()) && processors_.empty()),
+      key_(mx::random::key(seed)),
+      history_(cache_->ids) {}
+
+array Stepper::last_hidden(const array& tokens) {
+  array h = model_->hidden({.tokens = mx::astype(tokens, mx::int32)}, cache_->caches);
+  int L = h.shape(1);
+  return mx::slice(h, {0, L - 1, 0}, h.shape());
+}
+
+Stepper::Sampled Stepper::sample(const array& hidden) {
+  array logits = mx::squeeze(mx::astype(model_->logits(hidden), mx::float32), 1);  // (1, V)
+  for (auto& process : processors_) logits = process(history_, logits);
+  if (normalise_) logits = mx::subtract(logits, mx::logsumexp(logits, -1, true));
+  auto [draw, rest] = mx::random::split(key_);
+  key_ = rest;
+  Sampled s{sampler_(logits, draw), {}};
+  if (logprobs_) s.logprob = mx::take_along_axis(logits, mx::expand_dims(s.id, -1), -1);
+  return s;
+}
+
+std::vector<array> Stepper::to_evaluate(const Sampled& s) const {
+  auto all = cache_->caches.arrays();
+  all.push_back(s.id);
+  all.push_back(key_);
+  if (s.logprob) all.push_back(*s.logprob);
+  return all;
+}
+
+bool Stepper::prefill(std::span<const TokenId> prompt, const PrefillProgress& progress) {
+  int total = int(prompt.size()), done = 0;
+  history_.insert(history_.end(), prompt.begin(), prompt.end());
+  ChunkSize chunk(options_);
+  try {
+    while (done < total) {
+      if (progress && !progress(done, total)) return false;
+      auto start = std::chrono::steady_clock::now();
+      int n = std::min(chunk.value(), total - done);
+      auto ids = prompt.subspan(done, n);
+      array h = last_hidden(as_tokens(ids));
+      if (done + n == total) {
+        pending_ = sample(h);
+        mx::eval(to_evaluate(*pending_));
+      } else {
+        mx::eval(cache_->caches.arrays());
+      }
+      cache_->ids.insert(cache_->ids.end(), ids.begin(), ids.end());
+      done += n;
+      chunk.learn(n, seconds_since(start));
+      mx::clear_cache();
+    }
+    if (progress) progress(done, total);
+  } catch (...) {
+    pending_.reset();
+    cache_->clear(*model_);
+    throw;
+  }
+  return true;
+}
+
+Token Stepper::next() {
+  try {
+    if (!pending_) {  // the last token was not fed yet
+      pending_ = sample(last_hidden(as_tokens({&*last_, 1})));
+      mx::eval(to_evaluate(*pending_));
+      cache_->ids.push_back(*last_);
+    }
+    Sampled now = *std::exchange(pending_, std::nullopt);
+    if (look_ahead_) {
+      pending_ = sample(last_hidden(mx::reshape(now.id, {1, 1})));
+      mx::async_eval(to_evaluate(*pending_));
+    }
+    Token token{now.id.item<std::uint32_t>(), {}};
+    if (now.logprob) token.logprob = now.logprob->item<float>();
+    fed_ahead_ = look_ahead_;
+    if (fed_ahead_) cache_->ids.push_back(token.id);
+    last_ = token.id;
+    history_.push_back(token.id);
+    if (++steps_ % kClearEvery == 0) mx::clear_cache();
+    return token;
+  } catch (...) {
+    pending_.reset();
+    fed_ahead_ = false;
+    cache_->clear(*model_);
+    throw;
+  }
+}
+
+void Stepper::finish() {
+  if (!std::exchange(fed_ahead_, false)) return;
+  pending_.reset();
+  if (!cache_->caches.trimmable()) return;
+  cache_->caches.trim({1});
+  cache_->ids.pop_back();
+}
+
+}  // namespace mlxcpp::lm
