@@ -165,11 +165,6 @@ TEST(TopP, MeasuresTheMassThatEarlierFiltersLeft) {
   EXPECT_EQ(kept(x, apply_top_p(rows({x}), 0.51f)), (Kept{2, 3}));
 }
 
-TEST(TopP, SurvivesARowWithoutAnyMass) {
-  Row none(4, -kInf);
-  EXPECT_EQ(table_of(apply_top_p(rows({none}), 0.5f)).front(), none);
-}
-
 TEST(MinP, KeepsTokensAboveAShareOfTheBest) {
   auto left = [](float p, int keep) { return kept(kFive, apply_min_p(rows({kFive}), p, keep)); };
   EXPECT_EQ(left(0, 1), (Kept{0, 1, 2, 3, 4}));
@@ -315,8 +310,7 @@ TEST(Categorical, ScalesHalfPrecisionInFloat32) {
   auto ids = ids_of(categorical(x, 1e-5f, key(3)));
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 0u), 64);
   // The same draws as in float32: scaling in half would round x / temperature to other values.
-  auto table = random_rows(256, 50, 5);
-  auto half = mx::astype(rows(table), mx::bfloat16);
+  auto half = mx::astype(rows(random_rows(kDraws, 50, 5)), mx::bfloat16);
   EXPECT_EQ(ids_of(categorical(half, 0.7f, key(9))),
             ids_of(categorical(mx::astype(half, mx::float32), 0.7f, key(9))));
 }
@@ -375,6 +369,21 @@ TEST(Sampler, DrawsDoNotDependOnWhichFiltersAreOn) {
                      .xtc_threshold = 0.5f};
   EXPECT_EQ(ids_of(make_sampler(idle)(x, key(21))), plain);
   EXPECT_NE(ids_of(make_sampler({.temperature = 1})(x, key(22))), plain);
+}
+
+TEST(Sampler, GivesTheGateAndTheDrawEachItsHalfOfTheKey) {
+  auto x = rows(random_rows(500, 30, 6));
+  auto [gate, draw] = mx::random::split(key(31));
+  auto filtered = apply_xtc(apply_min_p(apply_top_p(x, 0.95f), 0.02f), 0.5f, 0.1f, {3}, gate);
+  SampleOptions options{.temperature = 0.8f,
+                        .top_p = 0.95f,
+                        .min_p = 0.02f,
+                        .top_k = 9,
+                        .xtc_probability = 0.5f,
+                        .xtc_threshold = 0.1f,
+                        .xtc_special_tokens = {3}};
+  EXPECT_EQ(ids_of(make_sampler(options)(x, key(31))),
+            ids_of(categorical(apply_top_k(filtered, 9), 0.8f, draw)));
 }
 
 TEST(Sampler, TakesRawLogitsUnlessTopPIsOn) {
