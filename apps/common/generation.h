@@ -1,0 +1,49 @@
+// The flags of a generation, by mlx-lm's names, and the options that they make.
+// Source: mlx-lm generate.py (0.32.2).  Differs: defaults come from the model's
+// generation_config.json, answers are not cut at 100 tokens.
+#pragma once
+
+#include "mlxcpp/lm/config.h"
+#include "mlxcpp/lm/options.h"
+#include "mlxcpp/text/tokenizer.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace mlxcpp::apps {
+
+struct GenerationFlags {
+  std::optional<int> max_tokens, top_k, max_kv_size, prefill_step_size;
+  std::optional<float> temperature, top_p, min_p;
+  int min_tokens_to_keep = 1;
+  float xtc_probability = 0, xtc_threshold = 0.1f;
+  std::optional<float> repetition_penalty, presence_penalty, frequency_penalty;
+  int repetition_context_size = 20;
+  std::vector<std::string> logit_bias, stop, extra_eos_tokens;
+  std::optional<std::uint64_t> seed;
+  bool ignore_eos = false;
+  std::string template_config;
+};
+
+void add_generation_flags(CLI::App& app, GenerationFlags& flags);
+
+/// Throws InputError naming the flag.  Costs nothing: to be called before a model is loaded.
+void check(const GenerationFlags& flags);
+
+/// A flag that was given wins over the model's advice.  Tokens that the flags name are looked up
+/// in, and extra end tokens added to, the tokenizer.
+lm::GenerateOptions make_options(const GenerationFlags& flags,
+                                 const lm::GenerationDefaults& defaults,
+                                 text::Tokenizer& tokenizer);
+
+/// "50=-2.5" -> {50, -2.5}.
+std::pair<int, float> parse_logit_bias(const std::string& text);
+
+}  // namespace mlxcpp::apps
