@@ -136,7 +136,7 @@ void get(const Slot& s, std::map<std::string, std::string>& out) {
   if (!s.value.is_object()) mismatch(s, "object");
   std::map<std::string, std::string> map;
   for (const auto& [key, item] : s.value.items()) {
-    std::string where = s.where + "." + key;
+    std::string where = s.where + "." + printable(key);
     get(Slot{item, where, s.may_be_non_finite}, map[key]);
   }
   out = std::move(map);
@@ -342,7 +342,7 @@ Fields& Fields::ignore(std::string_view key) {
   return *this;
 }
 
-std::string Fields::where(std::string_view key) const { return where_ + "." + std::string(key); }
+std::string Fields::where(std::string_view key) const { return where_ + "." + printable(key); }
 
 std::vector<std::string> Fields::unread() const {
   std::vector<std::string> paths;

@@ -114,7 +114,7 @@ class GgufParser {
 
   void read_entry() {
     std::string_view key = name("metadata " + str(out_.metadata_.size()));
-    std::string where = "metadata " + std::string(key);
+    std::string where = "metadata " + printable(key);
     auto type = static_cast<GgufType>(number<std::uint32_t>(where));
     GgufValue value = read_value(type, where);
     if (!out_.by_key_.emplace(key, out_.metadata_.size()).second) fail(where, "key given twice");
@@ -174,7 +174,7 @@ class GgufParser {
 
   void read_tensor() {
     std::string_view tensor_name = name("tensor " + str(out_.tensors_.size()));
-    std::string where = "tensor " + std::string(tensor_name);
+    std::string where = "tensor " + printable(tensor_name);
     auto dim_count = number<std::uint32_t>(where);
     if (dim_count > kMaxDims)
       fail(where, "too many dimensions", "at most " + str(kMaxDims), str(dim_count));
@@ -223,7 +223,7 @@ class GgufParser {
     for (std::size_t i = 0; i < places_.size(); ++i) {
       auto [offset, size] = places_[i];
       GgufTensor& tensor = out_.tensors_[i];
-      std::string where = "tensor " + std::string(tensor.name);
+      std::string where = "tensor " + printable(tensor.name);
       if (offset % out_.alignment_ != 0)
         fail(where, "bad offset", "a multiple of " + str(out_.alignment_), str(offset));
       if (offset > out_.data_.size() || size > out_.data_.size() - offset)
@@ -241,7 +241,7 @@ class GgufParser {
     for (std::size_t i = 1; i < by_offset.size(); ++i) {
       const GgufTensor &before = *by_offset[i - 1], &after = *by_offset[i];
       if (before.bytes.data() + before.bytes.size() > after.bytes.data())
-        fail("tensor " + std::string(after.name), "overlaps tensor " + std::string(before.name));
+        fail("tensor " + printable(after.name), "overlaps tensor " + printable(before.name));
     }
   }
 

@@ -49,7 +49,7 @@ struct Entry {
   std::optional<std::uint64_t> index{};  // within a list
 
   [[noreturn]] void mismatch(std::string_view expected) const {
-    std::string where = label + ": metadata " + std::string(key);
+    std::string where = label + ": metadata " + printable(key);
     if (index) where += "[" + std::to_string(*index) + "]";
     throw WeightError(where + ": expected " + std::string(expected) + ", found " + shown(value));
   }
@@ -158,7 +158,7 @@ bool Gguf::read(std::string_view key, GgufTarget out) const {
 }
 
 void Gguf::fail_missing(std::string_view key) const {
-  throw WeightError(label_ + ": metadata " + std::string(key) + ": missing");
+  throw WeightError(label_ + ": metadata " + printable(key) + ": missing");
 }
 
 }  // namespace mlxcpp::io

@@ -9,6 +9,8 @@
 namespace mlxcpp::io {
 namespace {
 
+constexpr std::size_t kPrintableLimit = 100;
+
 template <class Float>
 std::string digits(Float number) {
   if (!std::isfinite(number)) return "null";
@@ -52,6 +54,23 @@ std::string dump_string(std::string_view text) {
   else
     append_escaped(out, to_valid_utf8(text));
   return out += '"';
+}
+
+std::string printable(std::string_view name) {
+  bool is_cut = name.size() > kPrintableLimit;
+  if (is_cut) {
+    name = name.substr(0, kPrintableLimit);
+    // Not within a character.
+    if (std::size_t good = utf8_prefix(name); good + 3 >= name.size()) name = name.substr(0, good);
+  }
+  std::string out;
+  for (char c : to_valid_utf8(name)) {
+    if (auto byte = static_cast<unsigned char>(c); byte < 0x20 || byte == 0x7F)
+      append_escaped(out, std::string_view(&c, 1));
+    else
+      out += c;
+  }
+  return is_cut ? out + "..." : out;
 }
 
 JsonWriter& JsonWriter::begin_object() { return open('{'), *this; }

@@ -14,6 +14,10 @@ namespace mlxcpp::io {
 /// `text` as a JSON string with its quotes.  Ill-formed UTF-8 becomes U+FFFD.
 std::string dump_string(std::string_view text);
 
+/// A name from a file as a message may hold it: control characters escaped, ill-formed UTF-8
+/// replaced, cut after 100 bytes ("...").
+std::string printable(std::string_view name);
+
 /// Builds one JSON value front to back, keys in the order given.
 ///
 ///   JsonWriter json;

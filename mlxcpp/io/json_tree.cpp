@@ -1,6 +1,7 @@
 #include "mlxcpp/io/detail/json_tree.h"
 
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/io/json.h"
 
 #include <algorithm>
 #include <utility>
@@ -112,7 +113,8 @@ class TreeBuilder final : public nlohmann::json_sax<json> {
   std::string path() const {
     std::string path = label_;
     for (const Open& o : open_)
-      path += o.value->is_object() ? "." + o.key : "[" + std::to_string(o.value->size() - 1) + "]";
+      path += o.value->is_object() ? "." + printable(o.key)
+                                   : "[" + std::to_string(o.value->size() - 1) + "]";
     return path;
   }
 

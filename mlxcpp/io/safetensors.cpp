@@ -3,6 +3,7 @@
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/base/numbers.h"
 #include "mlxcpp/io/file.h"
+#include "mlxcpp/io/json.h"
 
 #include <nlohmann/json.hpp>
 
@@ -64,12 +65,12 @@ class HeaderReader final : public nlohmann::json_sax<json> {
 
   bool key(string_t& key) override {
     if (place_ == Place::top) {
-      if (!names_.insert(key).second) fail("tensor " + key, "name given twice");
+      if (!names_.insert(key).second) fail("tensor " + printable(key), "name given twice");
       name_ = std::move(key);
       return go(Place::name);
     }
     if (place_ == Place::metadata) {
-      if (out_.metadata.contains(key)) fail("__metadata__." + key, "key given twice");
+      if (out_.metadata.contains(key)) fail("__metadata__." + printable(key), "key given twice");
       key_ = std::move(key);
       return go(Place::metadata_value);
     }
@@ -77,7 +78,7 @@ class HeaderReader final : public nlohmann::json_sax<json> {
     if (key_ == "dtype") return first(has_dtype_), go(Place::dtype);
     if (key_ == "shape") return first(has_shape_), go(Place::before_shape);
     if (key_ == "data_offsets") return first(has_offsets_), go(Place::before_offsets);
-    fail(where(), "unknown key", "dtype, shape, data_offsets", key_);
+    fail(where(), "unknown key", "dtype, shape, data_offsets", printable(key_));
   }
 
   bool string(string_t& text) override {
@@ -87,7 +88,7 @@ class HeaderReader final : public nlohmann::json_sax<json> {
     }
     if (place_ != Place::dtype) unexpected("string");
     const DtypeBits* dtype = find_dtype(text);
-    if (!dtype) fail(where(), "unknown dtype " + text.substr(0, 40));
+    if (!dtype) fail(where(), "unknown dtype " + printable(text));
     tensor_.dtype = dtype->name;
     return go(Place::tensor);
   }
@@ -175,8 +176,8 @@ class HeaderReader final : public nlohmann::json_sax<json> {
       case Place::top:
       case Place::end: return "header";
       case Place::metadata:
-      case Place::metadata_value: return "__metadata__." + key_;
-      default: return name_ == "__metadata__" ? name_ : "tensor " + name_;
+      case Place::metadata_value: return "__metadata__." + printable(key_);
+      default: return name_ == "__metadata__" ? name_ : "tensor " + printable(name_);
     }
   }
 
@@ -217,7 +218,7 @@ void check_places(std::vector<SafetensorsTensor>& tensors,
   });
   std::uint64_t at = 0;
   for (const SafetensorsTensor& t : tensors) {
-    std::string where = label + ": tensor " + t.name;
+    std::string where = label + ": tensor " + printable(t.name);
     std::string range = str(t.begin) + " to " + str(t.end);
     if (t.end < t.begin || t.end > data_size)
       throw WeightError(describe(

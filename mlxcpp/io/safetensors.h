@@ -1,5 +1,5 @@
 // Reads the header of a safetensors file and says where each tensor lies.
-// Source: safetensors 0.6 (safetensors/src/tensor.rs).  Differs: keys that are written twice are
+// Source: safetensors 0.8 (safetensors/src/tensor.rs).  Differs: keys that are written twice are
 // refused instead of the last one winning; more than 32 dimensions are refused.
 #pragma once
 

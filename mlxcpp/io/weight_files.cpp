@@ -89,17 +89,18 @@ WeightIndex read_index(const fs::path& directory) {
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : index.shard_of) {
     if (!is_bare_name(shard))
-      throw WeightError(describe(fields.where("weight_map") + "." + tensor,
+      throw WeightError(describe(fields.where("weight_map") + "." + printable(tensor),
                                  "bad shard",
                                  "a file name without folders",
                                  dump_string(shard.substr(0, 80))));
     if (!shards.insert(shard).second) continue;
     std::error_code ignored;
     if (!fs::exists(directory / shard, ignored))
-      throw WeightError(describe(path.string(),
-                                 "a shard is missing",
-                                 (directory / shard).string() + " (it holds " + tensor + ")",
-                                 "no such file"));
+      throw WeightError(describe(
+          path.string(),
+          "a shard is missing",
+          (directory / printable(shard)).string() + " (it holds " + printable(tensor) + ")",
+          "no such file"));
   }
   if (shards.empty()) throw WeightError(path.string() + ": names no tensors");
   index.shards.assign(shards.begin(), shards.end());
