@@ -123,7 +123,11 @@ class HeaderReader final : public nlohmann::json_sax<json> {
 
   bool number_integer(number_integer_t n) override { unexpected("number " + std::to_string(n)); }
   bool number_float(number_float_t, const string_t&) override { unexpected("fraction"); }
-  bool null() override { unexpected("null"); }
+  bool null() override {
+    // What MLX writes when it has no metadata to write.
+    if (place_ == Place::name && name_ == "__metadata__") return go(Place::top);
+    unexpected("null");
+  }
   bool boolean(bool) override { unexpected("boolean"); }
   bool binary(binary_t&) override { unexpected("bytes"); }
   bool parse_error(std::size_t at,

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
+#include <vector>
 
 namespace mlxcpp::nn {
 namespace {
@@ -11,36 +13,37 @@ namespace {
 constexpr std::array kReserved = {
     "group_size", "bits", "mode", "quant_method", "linear_class", "quantization_mode"};
 
-/// MLX's own defaults and limits of each mode.
-ops::Quant checked(const io::Fields& f, ops::Quant q) {
-  auto one_of = [&](const char* key, int value, std::initializer_list<int> allowed) {
-    if (std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return;
-    std::string list;
-    for (int a : allowed) list += (list.empty() ? "" : ", ") + std::to_string(a);
-    throw ConfigError(describe(f.where(key),
-                               "not supported in mode " + ops::mode_of(q.format),
-                               list,
-                               std::to_string(value)));
-  };
-  switch (q.format) {
-    case ops::Format::affine:
-      one_of("bits", q.bits, {2, 3, 4, 5, 6, 8});
-      one_of("group_size", q.group_size, {32, 64, 128});
-      break;
-    case ops::Format::mxfp4:
-      one_of("bits", q.bits, {4});
-      one_of("group_size", q.group_size, {32});
-      break;
-    case ops::Format::mxfp8:
-      one_of("bits", q.bits, {8});
-      one_of("group_size", q.group_size, {32});
-      break;
-    case ops::Format::nvfp4:
-      one_of("bits", q.bits, {4});
-      one_of("group_size", q.group_size, {16});
-      break;
+/// What MLX has kernels for.
+struct Allowed {
+  std::vector<int> bits, group_sizes;
+};
+Allowed allowed(ops::Format format) {
+  switch (format) {
+    case ops::Format::affine: return {{2, 3, 4, 5, 6, 8}, {32, 64, 128}};
+    case ops::Format::mxfp4: return {{4}, {32}};
+    case ops::Format::mxfp8: return {{8}, {32}};
+    case ops::Format::nvfp4: return {{4}, {16}};
     case ops::Format::dense: break;
   }
+  return {};
+}
+
+bool contains(const std::vector<int>& list, int value) {
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
+
+ops::Quant checked(const io::Fields& f, ops::Quant q) {
+  auto one_of = [&](const char* key, int value, const std::vector<int>& list) {
+    if (contains(list, value)) return;
+    std::string names;
+    for (int a : list) names += (names.empty() ? "" : ", ") + std::to_string(a);
+    throw ConfigError(describe(f.where(key),
+                               "not supported in mode " + ops::mode_of(q.format),
+                               names,
+                               std::to_string(value)));
+  };
+  one_of("bits", q.bits, allowed(q.format).bits);
+  one_of("group_size", q.group_size, allowed(q.format).group_sizes);
   return q;
 }
 
@@ -97,9 +100,20 @@ Quantization Quantization::read(const io::Fields& config) {
   return q;
 }
 
-std::optional<ops::Quant> Quantization::of(const std::string& path) const {
+std::optional<ops::Quant> Quantization::of(const std::string& path,
+                                           const PackedShape& shape) const {
   auto it = exceptions.find(path);
-  return it == exceptions.end() ? all : it->second;
+  if (it != exceptions.end()) return it->second;
+  if (!all) return {};
+  std::int64_t in = shape.inputs, bits = std::int64_t(shape.columns) * 32;
+  if (in < 1 || shape.groups < 1 || bits % in != 0 || in % shape.groups != 0) return all;
+  ops::Quant q{ops::Format::affine, int(bits / in), int(in / shape.groups)};
+  if (!shape.affine)
+    q.format = q.bits == 8          ? ops::Format::mxfp8
+               : q.group_size == 16 ? ops::Format::nvfp4
+                                    : ops::Format::mxfp4;
+  auto list = allowed(q.format);
+  return contains(list.bits, q.bits) && contains(list.group_sizes, q.group_size) ? q : *all;
 }
 
 }  // namespace mlxcpp::nn

@@ -87,7 +87,15 @@ ops::Weight Scope::take_linear(const mx::Shape& shape, bool bias) const {
 }
 
 void Scope::take_packed(ops::WeightData& w, const mx::Shape& shape) const {
-  auto quant = map_->quantization.of(path_);
+  auto last_extent = [&](std::string_view leaf) {
+    auto it = map_->arrays.find((*this / leaf).path_);
+    return it == map_->arrays.end() || it->second.ndim() == 0 ? 0 : it->second.shape(-1);
+  };
+  auto quant = map_->quantization.of(path_,
+                                     {.inputs = shape.back(),
+                                      .columns = last_extent("weight"),
+                                      .groups = last_extent("scales"),
+                                      .affine = has("biases")});
   if (!quant)
     throw WeightError(describe(path_ + ".scales",
                                "packed weight without parameters",

@@ -11,6 +11,14 @@
 
 namespace mlxcpp::nn {
 
+/// The extents of a packed weight, as the file has them.
+struct PackedShape {
+  int inputs;   // that the model wants
+  int columns;  // uint32 in a row
+  int groups;   // scales in a row
+  bool affine;  // whether it has biases
+};
+
 /// How packed weights of a checkpoint are to be read: config.json's `quantization`.
 struct Quantization {
   std::optional<ops::Quant> all;                                // of every packed weight ...
@@ -20,7 +28,9 @@ struct Quantization {
   /// hold an object, true (as the others) or false (dense).  Throws ConfigError, UnsupportedError
   /// for another quantisation method.
   static Quantization read(const io::Fields& config);
-  std::optional<ops::Quant> of(const std::string& path) const;
+  /// The entry for this path; without one, what the shapes say, as mlx-lm has it (a checkpoint may
+  /// mix widths without naming them); where they say nothing, `all`.
+  std::optional<ops::Quant> of(const std::string& path, const PackedShape& shape) const;
 };
 
 /// What binding recorded: every parameter and projection by path.  Training, adapters, quantising

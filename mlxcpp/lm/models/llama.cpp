@@ -18,12 +18,13 @@ struct Config {
   int max_position_embeddings = 2048;
   float rope_theta = 10000, partial_rotary_factor = 1;
   bool attention_bias = false, mlp_bias = false, rope_traditional = false;
-  std::string hidden_act = "silu";
+  std::string hidden_act = "silu", model_type;
   std::vector<std::string> layer_types;
   nn::RopeScaling rope_scaling;  // rope_parameters is its newer name
 
   void fields(io::Fields& f) {
-    f.need("hidden_size", &hidden_size)
+    f.need("model_type", &model_type)
+        .need("hidden_size", &hidden_size)
         .need("num_hidden_layers", &num_hidden_layers)
         .need("intermediate_size", &intermediate_size)
         .need("num_attention_heads", &num_attention_heads)
@@ -79,7 +80,9 @@ struct Config {
   int kv_heads() const { return num_key_value_heads.value_or(num_attention_heads); }
   int head_size() const { return head_dim.value_or(hidden_size / num_attention_heads); }
   nn::AttentionShape attention(int layer) const {
-    bool slides = !layer_types.empty() && layer_types[layer] == "sliding_attention";
+    // Mistral has no layer_types: there a window is every layer's, as in transformers.
+    bool slides = layer_types.empty() ? model_type == "mistral" && sliding_window
+                                      : layer_types[layer] == "sliding_attention";
     return {.dim = hidden_size,
             .heads = num_attention_heads,
             .kv_heads = kv_heads(),

@@ -1,0 +1,126 @@
+// The llama model against mlx-lm and transformers, one row of settings after the other, each loaded
+// through load() from a real model directory or GGUF file.
+#include "mlxcpp/lm/factory.h"
+#include "mlxcpp/lm/model.h"
+#include "tests/support/golden.h"
+#include "tests/support/temp_dir.h"
+
+#include <mlx/ops.h>
+
+#include <gtest/gtest.h>
+
+namespace mlxcpp::lm {
+namespace {
+
+using test::Golden;
+constexpr float kTolerance = 1e-4f;  // of the largest logit
+
+std::shared_ptr<const LanguageModel> load_golden(const std::filesystem::path& file,
+                                                 const test::TempDir& dir) {
+  ModelTypeRegistry registry;
+  add_models(registry);
+  auto gguf = file;
+  gguf.replace_extension(".gguf");
+  if (std::filesystem::exists(gguf))
+    return load(ModelConfiguration::from_directory(gguf), registry).model;
+  test::write_model(dir.path(), file);
+  return load(ModelConfiguration::from_directory(dir.path()), registry).model;
+}
+
+/// Where frequencies follow the length of a pass, pieces differ from the whole by meaning.
+bool depends_on_pass_length(const std::string& row) {
+  return row == "llama_rope_dynamic_beyond" ||
+         (row.starts_with("llama_rope_longrope") && row != "llama_rope_longrope_short");
+}
+
+std::string name_of_row(const testing::TestParamInfo<std::filesystem::path>& info) {
+  return info.param.stem().string();
+}
+
+class LlamaGolden : public testing::TestWithParam<std::filesystem::path> {
+ protected:
+  LlamaGolden() : golden(Golden::read(GetParam())), model(load_golden(GetParam(), dir)) {}
+  bool half_native() const { return golden.metadata.count("tolerance") == 0; }
+
+  test::TempDir dir;
+  Golden golden;
+  std::shared_ptr<const LanguageModel> model;
+};
+
+TEST_P(LlamaGolden, gives_the_reference_logits_for_a_prompt_in_one_pass) {
+  auto caches = model->make_caches();
+  float d = test::relative_difference(test::forward(*model, caches, golden.ids("ids")),
+                                      golden.at("logits"));
+  RecordProperty("difference", std::to_string(d));
+  EXPECT_LT(d, kTolerance) << "regenerate: " << golden.metadata["command"];
+}
+
+TEST_P(LlamaGolden, gives_the_same_without_a_cache) {
+  Caches none;
+  EXPECT_LT(test::relative_difference(test::forward(*model, none, golden.ids("ids")),
+                                      golden.at("logits")),
+            kTolerance);
+}
+
+TEST_P(LlamaGolden, gives_the_same_in_chunks) {
+  if (depends_on_pass_length(GetParam().stem().string())) GTEST_SKIP() << "by meaning";
+  auto ids = golden.ids("ids");
+  auto caches = model->make_caches();
+  std::vector<array> pieces;
+  for (size_t i = 0; i < ids.size(); i += 7)
+    pieces.push_back(test::forward(
+        *model, caches, {ids.begin() + i, ids.begin() + std::min(ids.size(), i + 7)}));
+  EXPECT_LT(test::relative_difference(mx::concatenate(pieces, 0), golden.at("logits")), kTolerance);
+}
+
+TEST_P(LlamaGolden, continues_greedily_as_the_reference) {
+  auto caches = model->make_caches();
+  array logits = test::forward(*model, caches, golden.ids("ids"));
+  array row = mx::slice(logits, {logits.shape(0) - 1, 0}, logits.shape());
+  std::vector<int> tokens;
+  std::vector<array> rows;
+  for (size_t i = 0; i < golden.ids("tokens").size(); ++i) {
+    rows.push_back(row);
+    tokens.push_back(int(mx::argmax(row).item<std::uint32_t>()));
+    row = test::forward(*model, caches, {tokens.back()});
+  }
+  EXPECT_EQ(tokens, golden.ids("tokens"));
+  EXPECT_LT(test::relative_difference(mx::concatenate(rows, 0), golden.at("step_logits")),
+            kTolerance);
+}
+
+TEST_P(LlamaGolden, gives_rows_of_different_lengths_what_each_gets_alone) {
+  auto ids = golden.ids("ids");
+  std::vector<std::vector<int>> rows = {
+      {ids.begin(), ids.begin() + 5}, ids, {ids.begin() + 3, ids.begin() + 12}};
+  int L = int(ids.size());
+  std::vector<int> flat, lengths;
+  for (auto& r : rows) {
+    lengths.push_back(int(r.size()));
+    for (int j = 0; j < L; ++j) flat.push_back(j < int(r.size()) ? r[j] : 0);
+  }
+  auto caches = model->make_caches({.rows = 3});
+  Input in{.tokens = array(flat.data(), {3, L}, mx::int32), .lengths = lengths};
+  array prompt = model->logits(model->hidden(in, caches));
+  std::vector<int> next = {7, 8, 9};
+  Input step{.tokens = array(next.data(), {3, 1}, mx::int32)};
+  array after = model->logits(model->hidden(step, caches));
+  for (int b = 0; b < 3; ++b) {
+    auto alone = model->make_caches();
+    array want = test::forward(*model, alone, rows[b]),
+          step_want = test::forward(*model, alone, {next[b]});
+    int V = want.shape(1);
+    array got = mx::reshape(mx::slice(prompt, {b, 0, 0}, {b + 1, lengths[b], V}), {lengths[b], V});
+    EXPECT_LT(test::relative_difference(got, want), kTolerance) << "row " << b;
+    array got_step = mx::reshape(mx::slice(after, {b, 0, 0}, {b + 1, 1, V}), {1, V});
+    EXPECT_LT(test::relative_difference(got_step, step_want), kTolerance) << "row " << b;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Row,
+                         LlamaGolden,
+                         testing::ValuesIn(test::golden_files("llama_")),
+                         name_of_row);
+
+}  // namespace
+}  // namespace mlxcpp::lm
