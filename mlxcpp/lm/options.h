@@ -1,14 +1,13 @@
 // What can be asked of a generation.
 #pragma once
 
-#include "mlxcpp/lm/processors.h"
-#include "mlxcpp/lm/sample.h"
 #include "mlxcpp/text/vocab.h"
 
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mlxcpp::lm {
@@ -17,6 +16,34 @@ using text::TokenId;
 
 /// Tokens done and in all; false cancels.
 using PrefillProgress = std::function<bool(int done, int total)>;
+
+struct SampleOptions {
+  float temperature = 0;                // 0: the most likely token, and no filter matters
+  float top_p = 1, min_p = 0;           // top_p 0 or 1, min_p 0: off
+  int min_tokens_to_keep = 1;           // of min_p
+  int top_k = 0;                        // 0: off
+  float xtc_probability = 0;            // 0: off
+  float xtc_threshold = 0.1f;           // at most 0.5
+  std::vector<int> xtc_special_tokens;  // never removed by XTC (newline, eos)
+
+  /// Throws InputError that names the option.
+  void validate() const;
+};
+
+struct PenaltyOptions {
+  /// Repetition divides positive logits and multiplies negative ones, once an id; presence
+  /// subtracts once an id; frequency subtracts for every occurrence.  0 or none: off (repetition 1,
+  /// too).
+  std::optional<float> repetition_penalty, presence_penalty, frequency_penalty;
+  /// How many of the last tokens count.  0: the whole history.
+  int repetition_context_size = 20, presence_context_size = 20, frequency_context_size = 20;
+  /// Added to the logits of these ids; the same id twice adds up.
+  std::vector<std::pair<int, float>> logit_bias;
+
+  /// Throws InputError that names the option: values that are not finite, a negative repetition
+  /// penalty or context size, a bias for an id beyond the vocabulary.
+  void validate(int vocab_size) const;
+};
 
 struct StepOptions {
   /// The most tokens of a prompt in one forward pass.

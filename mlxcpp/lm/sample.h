@@ -3,25 +3,13 @@
 // state, each row draws its own XTC gate, and top_k beyond the vocabulary keeps everything.
 #pragma once
 
+#include "mlxcpp/lm/options.h"
 #include "mlxcpp/ops/mx.h"
 
 #include <functional>
 #include <vector>
 
 namespace mlxcpp::lm {
-
-struct SampleOptions {
-  float temperature = 0;                // 0: the most likely token, and no filter matters
-  float top_p = 1, min_p = 0;           // top_p 0 or 1, min_p 0: off
-  int min_tokens_to_keep = 1;           // of min_p
-  int top_k = 0;                        // 0: off
-  float xtc_probability = 0;            // 0: off
-  float xtc_threshold = 0.1f;           // at most 0.5
-  std::vector<int> xtc_special_tokens;  // never removed by XTC (newline, eos)
-
-  /// Throws InputError that names the option.
-  void validate() const;
-};
 
 // The filters set what they remove to -inf.  All take (R, V), treat each row alone and keep shape
 // and dtype.  A row always keeps a token.

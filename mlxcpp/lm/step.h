@@ -4,6 +4,8 @@
 
 #include "mlxcpp/lm/model.h"
 #include "mlxcpp/lm/options.h"
+#include "mlxcpp/lm/processors.h"
+#include "mlxcpp/lm/sample.h"
 
 #include <memory>
 #include <optional>
