@@ -37,7 +37,7 @@ std::vector<Flag> flags_of(const CLI::App& app) {
     for (auto& name : option->get_snames()) flag.spellings.push_back("-" + name);
     for (auto& name : option->get_lnames()) flag.spellings.push_back("--" + name);
     if (flag.spellings.empty()) continue;  // a bare argument
-    if (option->get_type_size() > 0) {
+    if (option->get_items_expected_max() > 0) {
       flag.value = option->get_type_name();
       if (flag.value.empty()) flag.value = "VALUE";
     }

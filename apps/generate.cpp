@@ -193,10 +193,10 @@ Verb add_generate(CLI::App& command) {
   auto* app = command.add_subcommand("generate", "Answer a prompt");
   auto flags = std::make_shared<Flags>();
   add_model_flag(*app, flags->model);
-  app->add_option("-p,--prompt",
-                  flags->prompt,
-                  "The prompt; - reads standard input; \\n and \\t are a new line and a tab")
-      ->required()
+  app->add_option(
+         "-p,--prompt",
+         flags->prompt,
+         "The prompt (needed); - reads standard input; \\n and \\t are a new line and a tab")
       ->type_name("TEXT")
       ->group("Prompt");
   app->add_option("--system-prompt", flags->system_prompt, "How the model shall behave")

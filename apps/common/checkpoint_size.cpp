@@ -55,6 +55,13 @@ std::string_view leaf(std::string_view name) {
   return dot == name.npos ? name : name.substr(dot + 1);
 }
 
+/// As the config has it.  A width that only the model's shapes tell is counted as the others'.
+int packed_bits(const nn::Quantization& quantization, const std::string& path) {
+  auto named = quantization.exceptions.find(path);
+  auto quant = named == quantization.exceptions.end() ? quantization.all : named->second;
+  return quant && quant->bits > 0 ? quant->bits : 32;
+}
+
 CheckpointSize measure(const io::WeightFiles& files, const nn::Quantization& quantization) {
   CheckpointSize size;
   std::vector<io::Safetensors> headers;
@@ -71,7 +78,7 @@ CheckpointSize measure(const io::WeightFiles& files, const nn::Quantization& qua
       if (in_packed && (leaf(t.name) == "scales" || leaf(t.name) == "biases")) continue;
       std::uint64_t n = elements(t.shape);
       if (in_packed && leaf(t.name) == "weight")
-        if (auto quant = quantization.of(std::string(owner(t.name)))) n = n * 32 / quant->bits;
+        n = n * 32 / std::uint64_t(packed_bits(quantization, std::string(owner(t.name))));
       size.parameters += n;
     }
   }
