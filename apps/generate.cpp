@@ -136,6 +136,16 @@ void note_stats(const Answer& a) {
                    human_bytes(s.peak_memory)));
 }
 
+lm::TokenStream start(const lm::ModelContext& context,
+                      std::vector<text::TokenId> prompt,
+                      const lm::GenerateOptions& options) {
+  try {
+    return context.stream_generate(std::move(prompt), options);
+  } catch (const InputError& e) {
+    throw InputError(in_flag_terms(e.what()));
+  }
+}
+
 /// Pulls the answer; with `show`, text goes to standard output as it comes.
 Answer pull(lm::TokenStream stream, FirstToken first, bool show) {
   Answer a{.first = first};
@@ -173,8 +183,9 @@ int run(const Flags& flags) {
     if (done >= total) bar.reset();  // its line is gone before the answer begins
     return !interrupted();
   };
-  auto stream = context.stream_generate(encode(flags, prompt, context.tokenizer()), options);
-  Answer answer = pull(std::move(stream), first, !flags.chatter.json);
+  Answer answer = pull(start(context, encode(flags, prompt, context.tokenizer()), options),
+                       first,
+                       !flags.chatter.json);
   bar.reset();
 
   if (flags.chatter.json)

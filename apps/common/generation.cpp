@@ -87,14 +87,6 @@ void add_length_flags(CLI::App& app, GenerationFlags& f) {
       ->group(kGroup);
 }
 
-/// "top_p: bad value; ..." -> "--top-p: bad value; ...".
-std::string in_flag_terms(std::string message) {
-  auto end = message.find_first_not_of("abcdefghijklmnopqrstuvwxyz_");
-  if (end == message.npos || message[end] != ':') return message;
-  std::replace(message.begin(), message.begin() + std::ptrdiff_t(end), '_', '-');
-  return "--" + message;
-}
-
 /// All that needs no tokenizer.
 lm::GenerateOptions plain_options(const GenerationFlags& f, const lm::GenerationDefaults& d) {
   lm::GenerateOptions o;
@@ -134,6 +126,13 @@ void validate(const lm::GenerateOptions& options, int vocab_size) {
 }
 
 }  // namespace
+
+std::string in_flag_terms(std::string message) {
+  auto end = message.find_first_not_of("abcdefghijklmnopqrstuvwxyz_");
+  if (end == message.npos || message[end] != ':') return message;
+  std::replace(message.begin(), message.begin() + std::ptrdiff_t(end), '_', '-');
+  return "--" + message;
+}
 
 void add_generation_flags(CLI::App& app, GenerationFlags& flags) {
   add_length_flags(app, flags);

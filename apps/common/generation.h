@@ -43,6 +43,9 @@ lm::GenerateOptions make_options(const GenerationFlags& flags,
                                  const lm::GenerationDefaults& defaults,
                                  text::Tokenizer& tokenizer);
 
+/// Names the flag instead of the library's field: "top_p: ..." -> "--top-p: ...".
+std::string in_flag_terms(std::string message);
+
 /// "50=-2.5" -> {50, -2.5}.
 std::pair<int, float> parse_logit_bias(const std::string& text);
 
