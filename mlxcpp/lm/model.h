@@ -10,6 +10,12 @@
 
 namespace mlxcpp::lm {
 
+class LanguageModel;
+
+/// What a model file gives: reads its own config, sanitizes the weights, takes what it needs.
+using MakeModelFunction = std::unique_ptr<LanguageModel>(io::Fields config, nn::WeightMap& weights);
+using MakeModel = MakeModelFunction*;
+
 /// Const and without hidden state: what a pass changes is in Caches.
 class LanguageModel {
  public:
@@ -30,17 +36,12 @@ class LanguageModel {
   std::shared_ptr<const std::optional<array>> adapter_rows() const { return adapter_rows_; }
 
  private:
-  friend std::unique_ptr<LanguageModel> bind(
-      const LoadedModel& loaded,
-      std::unique_ptr<LanguageModel> (*make)(io::Fields, nn::WeightMap&));
+  friend std::unique_ptr<LanguageModel> bind(const LoadedModel& loaded, MakeModel make);
   virtual array run(const Input& in, const ops::Pass& pass) const = 0;
 
   nn::Manifest manifest_;
   std::shared_ptr<std::optional<array>> adapter_rows_ = std::make_shared<std::optional<array>>();
 };
-
-/// What a model file gives: reads its own config, sanitizes the weights, takes what it needs.
-using MakeModel = std::unique_ptr<LanguageModel> (*)(io::Fields config, nn::WeightMap& weights);
 
 /// Runs `make` on a private copy of the loaded handles, so that a failure changes nothing.  Throws
 /// WeightError when tensors are left over; logs config keys that nobody read.
