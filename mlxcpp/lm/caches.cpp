@@ -2,6 +2,7 @@
 
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/lm/cache/layer_caches.h"
+#include "mlxcpp/nn/weights.h"
 
 #include <mlx/ops.h>
 
@@ -32,6 +33,7 @@ Caches::Caches(const CacheLayout& layout, const CacheOptions& options) {
     auto layer = std::make_unique<LayerCaches>();
     for (auto& kv : l.kv) layer->kv.push_back(make_store(kv, options));
     layer->states.resize(l.states.size());
+    layer->state_shapes = l.states;
     layers_.push_back(std::move(layer));
   }
 }
@@ -86,6 +88,11 @@ std::shared_ptr<const Caches::Mark> Caches::mark() const {
 }
 
 void Caches::rollback(const Mark& m) {
+  if (m.consumed.size() != consumed_.size() || m.layers.size() != layers_.size())
+    throw InputError(describe("rollback",
+                              "the mark is of other caches",
+                              std::to_string(rows()) + " rows",
+                              std::to_string(m.consumed.size())));
   consumed_ = m.consumed;
   rope_shift_ = m.rope_shift;
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -116,8 +123,12 @@ void Caches::keep_rows(const std::vector<int>& rows) {
 }
 
 void Caches::join(const Caches& other) {
-  if (layers_.size() != other.layers_.size())
-    throw InputError(describe("join", "caches of another model"));
+  bool alike = std::equal(layers_.begin(),
+                          layers_.end(),
+                          other.layers_.begin(),
+                          other.layers_.end(),
+                          [](auto& a, auto& b) { return a->like(*b); });
+  if (!alike) throw InputError(describe("join", "caches of another layout or other options"));
   auto begun = [](const ops::State& s, const array& like, int rows) {
     auto shape = like.shape();
     shape[0] = rows;
@@ -125,9 +136,9 @@ void Caches::join(const Caches& other) {
   };
   for (size_t i = 0; i < layers_.size(); ++i) {
     auto &a = *layers_[i], &b = *other.layers_[i];
-    for (size_t k = 0; k < a.kv.size(); ++k) a.kv[k]->join(*b.kv.at(k), rows(), other.rows());
+    for (size_t k = 0; k < a.kv.size(); ++k) a.kv[k]->join(*b.kv[k], rows(), other.rows());
     for (size_t k = 0; k < a.states.size(); ++k) {
-      auto &s = a.states[k], &t = b.states.at(k);
+      auto &s = a.states[k], &t = b.states[k];
       if (!s && !t) continue;
       const array& like = s ? *s : *t;
       s = mx::concatenate({begun(s, like, rows()), begun(t, like, other.rows())}, 0);
@@ -172,6 +183,18 @@ std::vector<CacheState> Caches::state() const {
   return all;
 }
 
+namespace {
+
+/// A saved recurrent state: absent, or one row of what the layout says.
+void check_state(const ops::State& state, mx::Shape shape) {
+  shape.insert(shape.begin(), 1);
+  if (state && state->shape() != shape)
+    throw InputError(describe(
+        "cache state", "wrong shape", nn::to_string(shape), nn::to_string(state->shape())));
+}
+
+}  // namespace
+
 void Caches::set_state(const std::vector<CacheState>& state) {
   if (rows() != 1 || state.size() != layers_.size())
     throw InputError(describe("cache state",
@@ -190,6 +213,8 @@ void Caches::set_state(const std::vector<CacheState>& state) {
       if (part->class_name != "ArraysCache" || part->arrays.size() != layer.states.size())
         throw InputError(
             describe("cache state", "wrong class or size", "ArraysCache", part->class_name));
+      for (size_t k = 0; k < layer.states.size(); ++k)
+        check_state(part->arrays[k], layer.state_shapes[k]);
       layer.states = part++->arrays;
     }
     for (auto& kv : layer.kv) {

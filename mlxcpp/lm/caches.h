@@ -58,10 +58,13 @@ class Caches {
   /// Counts, states and stores that forget, to come back to; not plain storage.
   struct Mark;
   std::shared_ptr<const Mark> mark() const;
-  void rollback(const Mark& mark);  ///< any number of passes may lie between
+  /// Any number of passes may lie between, and nothing else.  Throws InputError when the mark has
+  /// another number of rows.
+  void rollback(const Mark& mark);
 
   void keep_rows(const std::vector<int>& rows);  ///< reorders, drops or repeats rows
-  void join(const Caches& other);  ///< appends the rows of caches of the same layout and options
+  /// Appends the rows of caches of the same layout and options; throws InputError for others.
+  void join(const Caches& other);
 
   std::uint64_t nbytes() const;
   std::vector<array> arrays() const;  ///< all that must be evaluated with each step

@@ -2,6 +2,7 @@
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/lm/cache/layer_caches.h"
 #include "mlxcpp/lm/caches.h"
+#include "mlxcpp/nn/weights.h"
 
 #include <mlx/ops.h>
 
@@ -14,12 +15,28 @@ namespace {
   throw InputError(describe(std::string("input.") + what, "does not fit", expected, found));
 }
 
-void check(const Input& in, int cache_rows) {
-  if (in.tokens.ndim() != 2 || in.tokens.shape(1) < 1)
-    refuse("tokens", "(B, L) with L > 0", std::to_string(in.tokens.ndim()) + " dimensions");
+/// `x` must begin with the extents of `shape`, and have `rank` of them in all.
+void check_shape(const char* what, const std::optional<array>& x, mx::Shape shape, size_t rank) {
+  if (!x) return;
+  if (x->ndim() == rank && std::equal(shape.begin(), shape.end(), x->shape().begin())) return;
+  refuse(what,
+         nn::to_string(shape) + (rank > shape.size() ? " and more" : ""),
+         nn::to_string(x->shape()));
+}
+
+void check(const Input& in, std::optional<int> cache_rows) {
+  if (in.tokens.ndim() != 2 || in.tokens.size() == 0)
+    refuse("tokens", "(B, L), not empty", nn::to_string(in.tokens.shape()));
   int B = in.tokens.shape(0), L = in.tokens.shape(1);
-  if (cache_rows && B != cache_rows)
-    refuse("tokens", std::to_string(cache_rows) + " rows, as the caches have", std::to_string(B));
+  if (cache_rows.value_or(B) != B)
+    refuse("tokens", std::to_string(*cache_rows) + " rows, as the caches have", std::to_string(B));
+  check_shape("embeddings", in.embeddings, {B, L}, 3);
+  check_shape("spans", in.spans, {B, L}, 2);
+  check_shape("per_layer", in.per_layer, {B, L}, 4);
+  if (in.positions && in.positions->ndim() == 2)
+    check_shape("positions", in.positions, {B, L}, 2);
+  else
+    check_shape("positions", in.positions, {3, B, L}, 3);
   auto per_row = [&](const std::vector<int>& v, const char* what) {
     if (!v.empty() && int(v.size()) != B)
       refuse(what, "one for each of " + std::to_string(B) + " rows", std::to_string(v.size()));
@@ -36,17 +53,18 @@ void check(const Input& in, int cache_rows) {
 ops::Pass Caches::begin(const CacheLayout& layout,
                         const Input& in,
                         std::vector<ops::State>& scratch) {
-  check(in, rows());
+  check(in, empty() ? std::nullopt : std::optional(this->rows()));
   int B = in.tokens.shape(0), L = in.tokens.shape(1);
   auto lengths = in.lengths.empty() ? std::vector<int>(B, L) : in.lengths;
   auto rows =
       std::make_shared<ops::Rows>(B, L, empty() ? std::vector<int>(B, 0) : consumed_, lengths);
   rows->spans = in.spans;
   rows->positions = in.positions;
-  if (!in.rope_shift.empty() && !empty()) rope_shift_ = in.rope_shift;
-  bool shifted = std::any_of(rope_shift_.begin(), rope_shift_.end(), [](int s) { return s != 0; });
+  const std::vector<int>& shift = in.rope_shift.empty() ? rope_shift_ : in.rope_shift;
+  bool shifted = std::any_of(shift.begin(), shift.end(), [](int s) { return s != 0; });
   if (!in.positions && shifted)
-    rows->positions = mx::add(rows->index, array(rope_shift_.data(), {B, 1}, mx::int32));
+    rows->positions = mx::add(rows->index, array(shift.data(), {B, 1}, mx::int32));
+  if (!empty()) rope_shift_ = std::vector(shift);
   for (int b = 0; !empty() && b < B; ++b) consumed_[b] += lengths[b];
 
   size_t states = 0;

@@ -11,7 +11,8 @@ namespace mlxcpp::lm {
 namespace {
 
 // mlx-lm utils.py, MODEL_REMAPPING (0.32.2).
-constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kAliases = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kAliases = {{
+    {"deepseek_v41_text", "deepseek_v41"},
     {"falcon_mamba", "mamba"},
     {"gemma4_unified", "gemma4"},
     {"iquestcoder", "llama"},
@@ -22,6 +23,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kAliases
     {"mistral", "llama"},
     {"phi-msft", "phixtral"},
     {"qwen2_5_vl", "qwen2_vl"},
+    {"xverse", "llama"},
 }};
 
 struct Row {

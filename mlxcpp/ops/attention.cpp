@@ -4,6 +4,7 @@
 
 #include <mlx/fast.h>
 #include <mlx/ops.h>
+#include <mlx/utils.h>
 
 #include <string>
 #include <utility>
@@ -57,7 +58,8 @@ struct Mask {
 Mask make_mask(const KvView& kv, const AttentionArgs& a) {
   const Rows& rows = *kv.rows;
   int seen = kv.k.shape(2);
-  bool whole = !a.chunk && (!a.window || seen <= a.window);
+  // Kept first tokens may lie before the window, however few columns there are.
+  bool whole = !a.chunk && (!a.window || (seen <= a.window && !kv.kept.first));
   if (kv.recent && a.causal && whole) return {};
   bool in_order = !kv.key_index && rows.same_offset && seen == rows.offsets[0] + rows.length;
   bool all_kept = !kv.kept.last || seen <= kv.kept.last;
@@ -73,7 +75,9 @@ array composed(const array& q, const KvView& kv, const AttentionArgs& a) {
   array scores = mx::matmul(mx::unflatten(scale(q, a.scale), 1, {K, H / K}),
                             mx::swapaxes(grouped(kv.k), -1, -2));  // (B, K, H/K, L, S)
   scores = softcap(scores, a.softcap);
-  scores = mx::where(grouped(allowed(kv, a)), scores, array(-1e30f, scores.dtype()));
+  // Not infinite: a row that sees nothing (idle, or padding) must stay finite.
+  array lowest(mx::finfo(scores.dtype()).min, scores.dtype());
+  scores = mx::where(grouped(allowed(kv, a)), scores, lowest);
   if (a.sinks) {
     auto shape = scores.shape();
     shape.back() = 1;

@@ -14,6 +14,9 @@ class PlainKv final : public CacheStore {
   std::unique_ptr<CacheStore> clone() const override { return std::make_unique<PlainKv>(*this); }
   bool forgot(int) const override { return false; }
   bool forgets() const override { return false; }
+  bool like(const CacheStore& other) const override {
+    return dynamic_cast<const PlainKv*>(&other) && same_layout(other);
+  }
   CacheState state(int consumed) const override;
   int set_state(const CacheState& state) override;
 };

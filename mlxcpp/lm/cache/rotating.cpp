@@ -85,6 +85,11 @@ ops::KvView RotatingKv::append_and_turn(const KvPair& fresh, const ops::Rows& ro
   return {.k = all.k, .v = all.v, .key_index = int_grid(index, rows.batch), .kept = kept()};
 }
 
+bool RotatingKv::like(const CacheStore& other) const {
+  auto* ring = dynamic_cast<const RotatingKv*>(&other);
+  return ring && ring->size_ == size_ && ring->keep_ == keep_ && same_layout(other);
+}
+
 CacheState RotatingKv::state(int consumed) const {
   int held = std::min(consumed, size_);
   CacheState s{.class_name = "RotatingKVCache",
@@ -114,6 +119,7 @@ int RotatingKv::set_state(const CacheState& state) {
   if (at > columns || held < std::min(consumed, size_)) saved.refuse("fewer keys than its offset");
   // Column c of ours from theirs: in order up to _idx == length, else a ring that goes on at _idx.
   bool ring = at < columns && consumed > columns - 1 && at < consumed;
+  if (ring && at < keep_) saved.refuse("writes over the tokens that it keeps");
   std::vector<int> from;
   for (int c = 0; c < std::min(size_, consumed); ++c) {
     int token = token_in(c, consumed);

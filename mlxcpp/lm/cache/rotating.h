@@ -17,6 +17,7 @@ class RotatingKv final : public CacheStore {
   std::unique_ptr<CacheStore> clone() const override { return std::make_unique<RotatingKv>(*this); }
   bool forgot(int consumed) const override { return consumed > size_; }
   bool forgets() const override { return true; }
+  bool like(const CacheStore& other) const override;
   CacheState state(int consumed) const override;
   int set_state(const CacheState& state) override;
 

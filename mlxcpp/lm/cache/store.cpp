@@ -58,6 +58,11 @@ KvPair CacheStore::written(const KvPair& to,
   return {put(to.k, x.k), put(to.v, x.v)};
 }
 
+bool CacheStore::same_layout(const CacheStore& other) const {
+  auto &a = layout_, &b = other.layout_;
+  return a.heads == b.heads && a.k_dim == b.k_dim && a.v_dim == b.v_dim;
+}
+
 void CacheStore::keep_rows(const array& rows) {
   if (kv_) kv_ = each(*kv_, [&](const array& x) { return mx::take(x, rows, 0); });
 }

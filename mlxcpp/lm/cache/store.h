@@ -26,6 +26,9 @@ class CacheStore : public ops::KvStore {
   /// Returns how many tokens the state says were consumed.
   virtual int set_state(const CacheState& state) = 0;
 
+  /// Whether rows of the other may stand beside rows of this one.
+  virtual bool like(const CacheStore& other) const = 0;
+
   void keep_rows(const array& rows);
   void join(const CacheStore& other, int rows, int other_rows);
   std::vector<array> arrays() const;
@@ -33,6 +36,7 @@ class CacheStore : public ops::KvStore {
  protected:
   static constexpr int kStep = 256;  // columns are added by this many
 
+  bool same_layout(const CacheStore& other) const;
   int columns() const { return kv_ ? kv_->k.shape(2) : 0; }
   /// Room for `columns`, at least; new ones are zero.
   static KvPair grown(const std::optional<KvPair>& old, const KvPair& like, int columns);
