@@ -82,7 +82,7 @@ bool all_finite(const Numbers& a) {
 }
 
 Numbers times_transposed(const Numbers& x, const Numbers& w) {
-  Numbers y({x.shape[0], w.shape[0]});
+  Numbers y = zeros({x.shape[0], w.shape[0]});
   for (int r = 0; r < x.shape[0]; ++r)
     for (int o = 0; o < w.shape[0]; ++o)
       for (int i = 0; i < x.shape[1]; ++i) y(r, o) += x(r, i) * w(o, i);
