@@ -45,9 +45,11 @@ std::uint64_t tensor_bytes(const io::WeightFiles& files) {
   std::uint64_t total = 0;
   for (const auto& path : files.paths) {
     if (files.kind == io::WeightFiles::Kind::gguf) {
-      for (auto& t : io::Gguf::open(path).tensors()) total += t.bytes.size();
+      auto file = io::Gguf::open(path);
+      for (auto& t : file.tensors()) total += t.bytes.size();
     } else if (files.kind == io::WeightFiles::Kind::safetensors) {
-      for (auto& t : io::Safetensors::open(path).tensors) total += t.end - t.begin;
+      auto file = io::Safetensors::open(path);
+      for (auto& t : file.tensors) total += t.end - t.begin;
     }
   }
   return total;

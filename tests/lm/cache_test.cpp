@@ -48,6 +48,8 @@ struct Kind {
   }
 };
 
+void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
+
 /// A batch of rows in a cache, and the same rows as plain lists.
 class Batch {
  public:

@@ -51,8 +51,8 @@ KvPair CacheStore::written(const KvPair& to,
                            const array& at) {
   auto put = [&](const array& buffer, const array& fresh) {
     if (!start) return mx::put_along_axis(buffer, along_columns(at, fresh), fresh, 2);
-    auto stop = fresh.shape();
-    stop[2] += *start;
+    auto s = fresh.shape();
+    mx::Shape stop = {s[0], s[1], *start + s[2], s[3]};
     return mx::slice_update(buffer, fresh, {0, 0, *start, 0}, stop);
   };
   return {put(to.k, x.k), put(to.v, x.v)};
