@@ -192,7 +192,7 @@ int run(const Flags& flags) {
     write_json(flags, answer);
   else if (!answer.text.empty() && !answer.text.ends_with('\n'))
     print("\n");
-  if (answer.stop == lm::StopReason::context && !flags.chatter.quiet)
+  if (answer.stop == lm::StopReason::context && !flags.chatter.quiet && !flags.chatter.json)
     note("mlxcpp: warning: the answer was cut, since the model's context is full\n");
   if (flags.chatter.stats()) note_stats(answer);
   return answer.stop == lm::StopReason::cancelled ? kExitInterrupted : kExitDone;

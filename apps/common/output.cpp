@@ -41,10 +41,10 @@ bool read_more() {
   char buffer[1 << 16];
   for (;;) {
     ssize_t n = ::read(STDIN_FILENO, buffer, sizeof buffer);
+    throw_if_interrupted();
     if (n > 0) pending_input().append(buffer, std::size_t(n));
     if (n >= 0) return n > 0;
     if (errno != EINTR) throw IoError(describe("standard input", std::strerror(errno)));
-    throw_if_interrupted();
   }
 }
 

@@ -31,6 +31,13 @@ const CLI::App& chosen(const CLI::App& command) {
   return verbs.empty() ? command : *verbs.front();
 }
 
+std::vector<std::string> flag_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (auto* option : app.get_options())
+    for (auto& name : option->get_lnames()) names.push_back("--" + name);
+  return names;
+}
+
 }  // namespace
 
 std::string nearest(std::string_view word, const std::vector<std::string>& known) {
@@ -62,18 +69,16 @@ std::string unknown_verb(const CLI::App& command, const std::string& verb) {
 std::string usage_error(const CLI::App& command, const std::string& message) {
   const CLI::App& app = chosen(command);
   std::string where = &app == &command ? "mlxcpp" : app.get_name();
-  std::string hint = "mlxcpp " + (&app == &command ? "help" : "help " + where);
-  // CLI11's words for an unknown flag end with the flag: "... not expected: --promt".
-  auto dashes = message.rfind(": --");
-  if (dashes != message.npos) {
-    std::string flag =
-        message.substr(dashes + 2, message.find_first_of(" =", dashes + 2) - (dashes + 2));
-    std::vector<std::string> known;
-    for (auto* option : app.get_options())
-      for (auto& name : option->get_lnames()) known.push_back("--" + name);
-    if (auto meant = nearest(flag, known); !meant.empty()) hint = meant;
-  }
-  return describe(where, message, {}, {}, hint);
+  std::string help = &app == &command ? "mlxcpp help" : "mlxcpp help " + where;
+  auto rest = command.remaining(true);
+  if (rest.empty()) return describe(where, message, {}, {}, help);
+  auto flag = std::find_if(
+      rest.begin(), rest.end(), [](const std::string& word) { return word.starts_with("-"); });
+  if (flag == rest.end())
+    return describe(where, "unexpected argument", {}, "'" + rest.front() + "'", help);
+  std::string name = flag->substr(0, flag->find('='));
+  std::string meant = nearest(name, flag_names(app));
+  return describe(where, "unknown option " + name, {}, {}, meant.empty() ? help : meant);
 }
 
 }  // namespace mlxcpp::apps

@@ -177,7 +177,7 @@ INSTANTIATE_TEST_SUITE_P(
             "extra_eos", {"--extra-eos-token", "<nothing>"}, {"--extra-eos-token", "<nothing>"}},
         BadOption{"no_number", {"--top-k", "many"}, {"--top-k", "many"}},
         BadOption{"unknown", {"--tempp", "1"}, {"--tempp", "try --temp"}}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& row) { return std::string(row.param.name); });
 
 TEST(Prompt, empty_is_a_usage_error) {
   expect_error(run(generate(tiny(), "")), 2, {"--prompt", "empty"});
