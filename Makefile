@@ -37,11 +37,8 @@ lint:  ## formatting, arrows, ceilings, documents, clang-tidy
 format:  ## format the C++ code in place
 	@tools/check-format --fix
 
-bench: setup  ## build and run the benchmarks
-	@tools/bootstrap dev
-	@$(MAKE) build/bench/build.ninja
-	@cmake --build --preset bench
-	@tools/bench build/bench
+bench: build  ## measure load, prefill, decode and memory with the default model; JSON
+	@tools/bench build/release/bin/mlxcpp
 
 docs:  ## check that the code in documents stands in compiled files
 	@tools/check-docs

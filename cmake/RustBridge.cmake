@@ -44,6 +44,4 @@ function(mlxcpp_rust_bridge target)
   endif()
 endfunction()
 
-if(EXISTS ${PROJECT_SOURCE_DIR}/bridge/Cargo.toml)
-  mlxcpp_rust_bridge(mlxcpp_bridge CRATE mlxcpp_bridge DIR ${PROJECT_SOURCE_DIR}/bridge)
-endif()
+mlxcpp_rust_bridge(mlxcpp_bridge CRATE mlxcpp_bridge DIR ${PROJECT_SOURCE_DIR}/bridge)
