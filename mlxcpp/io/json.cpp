@@ -9,8 +9,6 @@
 namespace mlxcpp::io {
 namespace {
 
-constexpr std::size_t kPrintableLimit = 100;
-
 template <class Float>
 std::string digits(Float number) {
   if (!std::isfinite(number)) return "null";
@@ -56,10 +54,10 @@ std::string dump_string(std::string_view text) {
   return out += '"';
 }
 
-std::string printable(std::string_view name) {
-  bool is_cut = name.size() > kPrintableLimit;
+std::string printable(std::string_view name, std::size_t limit) {
+  bool is_cut = name.size() > limit;
   if (is_cut) {
-    name = name.substr(0, kPrintableLimit);
+    name = name.substr(0, limit);
     // Not within a character.
     if (std::size_t good = utf8_prefix(name); good + 3 >= name.size()) name = name.substr(0, good);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -15,8 +16,8 @@ namespace mlxcpp::io {
 std::string dump_string(std::string_view text);
 
 /// A name from a file as a message may hold it: control characters escaped, ill-formed UTF-8
-/// replaced, cut after 100 bytes ("...").
-std::string printable(std::string_view name);
+/// replaced, cut after `limit` bytes ("...").
+std::string printable(std::string_view name, std::size_t limit = 100);
 
 /// Builds one JSON value front to back, keys in the order given.
 ///

@@ -12,6 +12,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMaxDepth = 64;
+constexpr std::size_t kReasonLimit = 200;  // of what the library says
 
 // Replaces each bare NaN and Infinity by a JSON string of the same length, so that positions in
 // messages stay right.  Returns whether there was one.
@@ -51,10 +52,12 @@ std::string line_and_column(std::string_view text, std::size_t position) {
 std::string reason(std::string_view what) {
   if (what.find("out_of_range") != what.npos) return "number out of range";
   if (auto start = what.find(": "); start != what.npos) what.remove_prefix(start + 2);
+  auto last_read = what.find("; last read");
+  if (last_read == what.npos) return printable(what, kReasonLimit);
   std::string_view expected;
-  if (auto tail = what.rfind("; expected "); tail != what.npos) expected = what.substr(tail);
-  auto end = std::min(what.find("; last read"), what.size() - expected.size());
-  return std::string(what.substr(0, end)) + std::string(expected);
+  if (auto tail = what.rfind("'; expected "); tail != what.npos && tail > last_read)
+    expected = what.substr(tail + 1);
+  return printable(std::string(what.substr(0, last_read)) + std::string(expected), kReasonLimit);
 }
 
 class TreeBuilder final : public nlohmann::json_sax<json> {

@@ -258,6 +258,9 @@ TEST(Fields, bad_syntax_is_one_short_line_with_line_and_column) {
   EXPECT_EQ(parse_error("{\"a\": \"\xFF\"}"),
             "c.json: line 1, column 8: syntax error while parsing value - invalid string: "
             "ill-formed UTF-8 byte");
+  EXPECT_EQ(parse_error("{\"a\": 1e\xFF}"),
+            "c.json: line 1, column 9: syntax error while parsing value - invalid number; expected "
+            "'+', '-', or digit after exponent");
   EXPECT_EQ(parse_error("{\"a\": 1e400}"), "c.json: line 1, column 11: number out of range");
   EXPECT_EQ(parse_error("{\"a\": 1,}").substr(0, 26), "c.json: line 1, column 9: ");
 }

@@ -166,11 +166,15 @@ TEST(AtomicFile, two_writers_do_not_meet) {
 TEST(AtomicFile, permissions_of_the_old_file_stay) {
   TempFolder folder;
   auto path = folder.put("a", "old");
-  ::chmod(path.c_str(), 0640);
-  write_atomically(path, "new");
-  struct stat info;
-  ASSERT_EQ(::stat(path.c_str(), &info), 0);
-  EXPECT_EQ(info.st_mode & 0777, 0640u);
+  for (mode_t mode : {0600u, 0666u}) {  // the second is more than the umask leaves
+    ::chmod(path.c_str(), mode);
+    mode_t old = ::umask(022);
+    write_atomically(path, "new");
+    ::umask(old);
+    struct stat info;
+    ASSERT_EQ(::stat(path.c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, mode);
+  }
 }
 
 TEST(AtomicFile, permissions_of_a_new_file_follow_the_umask) {

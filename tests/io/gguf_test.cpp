@@ -211,6 +211,16 @@ TEST(Gguf, alignment_is_a_power_of_two) {
             "x.gguf: metadata general.alignment: expected integer, found string \"x\"");
 }
 
+TEST(Gguf, data_starts_at_the_files_own_alignment) {
+  Bytes b = header(1, 1);
+  b.string("general.alignment").put(kU32).put<std::uint32_t>(128);
+  tensor(b, "t", {1}, 24, 0);
+  ASSERT_EQ(b.str().size(), 90u);  // 96 would be the usual alignment's
+  ExactBytes exact(b.align(128).text("!").str());
+  Gguf g = Gguf::parse(exact.span());
+  EXPECT_EQ(g.find_tensor("t")->bytes[0], std::byte{'!'});
+}
+
 // A file with this one tensor and 64 bytes of data.
 std::string one_tensor(std::vector<std::uint64_t> dims, std::uint32_t type, std::uint64_t offset) {
   Bytes b = header(1, 0);
