@@ -6,11 +6,24 @@
 
 #include <mlx/io.h>
 
+#include <algorithm>
+#include <iterator>
+#include <string_view>
+
 namespace mlxcpp::nn {
 namespace {
 
-/// MLX extents are ints, and it has no type for some of the format's.
+/// Types of the format that MLX does not have.
+constexpr std::string_view kNotInMlx[] = {
+    "F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F64"};
+
+/// MLX extents are ints, and it throws errors of its own for types that it lacks.
 void require_loadable(const io::SafetensorsTensor& t, const std::string& file) {
+  if (std::ranges::find(kNotInMlx, t.dtype) != std::end(kNotInMlx))
+    throw WeightError(describe(file + ": " + t.name,
+                               "dtype not supported",
+                               "F32, F16, BF16 or another that MLX has",
+                               std::string(t.dtype)));
   for (auto extent : t.shape)
     if (extent > INT32_MAX)
       throw WeightError(describe(

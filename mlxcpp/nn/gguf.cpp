@@ -112,11 +112,12 @@ mx::Shape mlx_shape(const io::Gguf& file, const io::GgufTensor& t) {
 
 RowOrder row_order(const io::Gguf& file, const io::GgufTensor& t, const GgufTarget& to) {
   if (!to.interleaved_heads) return {};
-  auto rows = t.shape.at(0);
-  if (rows % (2 * to.interleaved_heads) != 0)
+  std::int64_t rows = t.shape.empty() ? 1 : t.shape[0],
+               fits = 2 * std::int64_t(to.interleaved_heads);
+  if (rows % fits != 0)
     throw WeightError(describe(file.label() + ": " + std::string(t.name),
                                "rows do not fit the heads",
-                               "a multiple of " + std::to_string(2 * to.interleaved_heads),
+                               "a multiple of " + std::to_string(fits),
                                std::to_string(rows)));
   return {int(rows / to.interleaved_heads)};
 }
@@ -165,6 +166,9 @@ GgufWeights load_gguf(const io::Gguf& file, const GgufNames& names) {
   for (const auto& t : file.tensors()) {
     auto target = names(t.name);
     if (!target) continue;
+    if (out.arrays.count(target->name))
+      throw WeightError(describe(file.label() + ": " + std::string(t.name),
+                                 "stands for " + target->name + ", as another tensor does"));
     mx::Shape shape = mlx_shape(file, t);
     RowOrder order = row_order(file, t, *target);
     if (auto dtype = plain_dtype(t.type)) {

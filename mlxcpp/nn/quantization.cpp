@@ -85,7 +85,7 @@ Quantization Quantization::read(const io::Fields& config) {
     if (!f) return q;
     std::string method;
     f->may("quant_method", &method);
-    if (!method.empty() && !f->has("mode") && !f->has("bits"))
+    if (!method.empty() && !f->has("mode"))  // GPTQ and AWQ have bits and group_size, too
       throw UnsupportedError(describe(f->where("quant_method"),
                                       "quantisation method not supported",
                                       "an MLX quantisation",

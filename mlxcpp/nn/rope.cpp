@@ -163,6 +163,8 @@ ops::Rope make_rope(const RopeShape& s, const RopeScaling& c) {
                                     "default, linear, dynamic, llama3, yarn or longrope",
                                     "\"" + c.type + "\""));
   }
+  io::require_positive(c.where + ".factor", r.scale);
+  io::require_positive(c.where + ".attention_factor", r.magnitude);
   return r;
 }
 

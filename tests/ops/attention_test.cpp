@@ -219,6 +219,18 @@ TEST(AttentionView, marked_recent_still_obeys_a_narrower_window_or_a_chunk) {
   EXPECT_LT(error_of(queries(*rows), kv, {.scale = 0.7f, .chunk = 4}), 1e-5);
 }
 
+TEST(AttentionView, hides_first_tokens_that_a_store_keeps_from_a_window_that_has_passed_them) {
+  auto rows = make_rows({"", 1, {22}, {1}});
+  KvView kv{.k = noise({1, 2, 5, kKeyDim}, 1),
+            .v = noise({1, 2, 5, kValueDim}, 2),
+            .key_index = ints({0, 1, 20, 21, 22}, {1, 5}),
+            .recent = true,
+            .kept = {.first = 2, .last = 3},
+            .rows = rows};
+  for (float cap : {0.f, 0.5f})
+    EXPECT_LT(error_of(queries(*rows), kv, {.scale = 0.7f, .window = 5, .softcap = cap}), 1e-5);
+}
+
 TEST(AttentionDtype, half_queries_give_half_results_near_the_loop) {
   auto rows = make_rows({"", 4, {3, 6}, {4, 2}});
   for (mx::Dtype dtype : {mx::float16, mx::bfloat16})
