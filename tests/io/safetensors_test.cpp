@@ -109,6 +109,13 @@ TEST(Safetensors, bad_headers_are_named) {
             "x: tensor t: bad header; expected string, found number");
   EXPECT_EQ(tensor_error(R"("dtype": "F33")"), "x: tensor t: unknown dtype F33");
   EXPECT_EQ(tensor_error(R"("shape": 3)"), "x: tensor t: bad header; expected list, found number");
+  EXPECT_EQ(tensor_error(R"("shape": {})"), "x: tensor t: bad header; expected list, found object");
+  EXPECT_EQ(tensor_error(R"("dtype": {})"),
+            "x: tensor t: bad header; expected string, found object");
+  EXPECT_EQ(tensor_error(R"("shape": [{}])"),
+            "x: tensor t: bad header; expected number of at least 0, found object");
+  EXPECT_EQ(error_of(R"({"__metadata__": {"a": {}}})", 0),
+            "x: __metadata__.a: bad header; expected string, found object");
   EXPECT_EQ(tensor_error(R"("shape": [-1])"),
             "x: tensor t: bad header; expected number of at least 0, found number -1");
   EXPECT_EQ(tensor_error(R"("shape": [1.5])"),
