@@ -1,4 +1,5 @@
-// Errors of the whole library: one base with a kind, and a leaf per kind that adds nothing but a type.
+// Errors of the whole library: one base with a kind, and a leaf per kind that adds nothing but a
+// type.
 #pragma once
 
 #include <stdexcept>
@@ -32,10 +33,10 @@ class ErrorOf : public Error {
 using InputError = ErrorOf<ErrorKind::input>;              // the caller's request or options
 using UnsupportedError = ErrorOf<ErrorKind::unsupported>;  // a model type or feature we do not have
 using ConfigError = ErrorOf<ErrorKind::config>;            // config.json and its like
-using WeightError = ErrorOf<ErrorKind::weight>;            // missing, extra, misshaped, malformed tensors
-using TokenizerError = ErrorOf<ErrorKind::tokenizer>;      // tokenizer files, chat templates
-using IoError = ErrorOf<ErrorKind::io>;                    // the file system
-using CapacityError = ErrorOf<ErrorKind::capacity>;        // memory, queue and cache limits
+using WeightError = ErrorOf<ErrorKind::weight>;  // missing, extra, misshaped, malformed tensors
+using TokenizerError = ErrorOf<ErrorKind::tokenizer>;  // tokenizer files, chat templates
+using IoError = ErrorOf<ErrorKind::io>;                // the file system
+using CapacityError = ErrorOf<ErrorKind::capacity>;    // memory, queue and cache limits
 
 /// "<where>: <wrong>; expected <expected>, found <found>[; try <hint>]"; empty parts are left out.
 std::string describe(std::string_view where,

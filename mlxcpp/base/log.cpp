@@ -27,7 +27,8 @@ void set_log_sink(LogSink next) {
 void log(LogLevel level, std::string_view message) {
   std::shared_ptr<const LogSink> current;
   {
-    std::lock_guard lock(sink().mutex);  // the sink itself runs outside, so that it may log or replace
+    std::lock_guard lock(
+        sink().mutex);  // the sink itself runs outside, so that it may log or replace
     current = sink().current;
   }
   if (current) (*current)(level, message);

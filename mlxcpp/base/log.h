@@ -1,4 +1,5 @@
-// The library never prints.  What it has to say beside results goes to a sink that the program injects.
+// The library never prints.  What it has to say beside results goes to a sink that the program
+// injects.
 #pragma once
 
 #include <functional>

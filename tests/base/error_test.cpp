@@ -1,11 +1,11 @@
 #include "mlxcpp/base/error.h"
 
+#include "mlxcpp/base/log.h"
+#include "mlxcpp/base/numbers.h"
+
 #include <gtest/gtest.h>
 
 #include <limits>
-
-#include "mlxcpp/base/log.h"
-#include "mlxcpp/base/numbers.h"
 
 namespace mlxcpp {
 namespace {
