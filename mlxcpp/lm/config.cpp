@@ -6,6 +6,7 @@
 #include "mlxcpp/io/file.h"
 
 #include <algorithm>
+#include <filesystem>
 
 namespace mlxcpp::lm {
 namespace {
@@ -32,9 +33,9 @@ bool truthy(const std::optional<std::vector<TokenId>>& ids, bool is_list) {
   return ids && (is_list || ids->front() != 0);
 }
 
-std::optional<io::Fields> read_generation_config(const std::filesystem::path& directory) {
+std::optional<io::Fields> read_generation_config(const std::string& directory) {
   try {
-    auto path = directory / "generation_config.json";
+    auto path = std::filesystem::path(directory) / "generation_config.json";
     auto text = io::read_text_if_exists(path, io::kConfigLimit);
     if (text) return io::Fields::parse(*text, "generation_config");
   } catch (const Error& e) {
@@ -62,12 +63,11 @@ BaseConfig parse_config(const std::string& json) {
   return c;
 }
 
-ConfigFile load_config(const std::filesystem::path& directory) {
-  auto path = directory / "config.json";
+ConfigFile load_config(const std::string& directory) {
+  auto path = std::filesystem::path(directory) / "config.json";
   auto text = io::read_text_if_exists(path, io::kConfigLimit);
   if (!text)
-    throw IoError(
-        describe(directory.string(), "not a model directory", "a config.json in it", "none"));
+    throw IoError(describe(directory, "not a model directory", "a config.json in it", "none"));
   ConfigFile file{parse_config(*text), *text};
   if (auto f = read_generation_config(directory)) {
     try {
@@ -81,7 +81,7 @@ ConfigFile load_config(const std::filesystem::path& directory) {
   return file;
 }
 
-GenerationDefaults load_generation_defaults(const std::filesystem::path& directory) {
+GenerationDefaults load_generation_defaults(const std::string& directory) {
   GenerationDefaults d;
   auto f = read_generation_config(directory);
   if (!f) return d;

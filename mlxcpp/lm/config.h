@@ -4,7 +4,6 @@
 #include "mlxcpp/text/vocab.h"
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,7 +35,7 @@ BaseConfig parse_config(const std::string& json);
 
 /// Reads config.json once, then generation_config.json for its eos_token_id; the latter is passed
 /// over when it can not be read.  Throws IoError when there is no config.json.
-ConfigFile load_config(const std::filesystem::path& directory);
+ConfigFile load_config(const std::string& directory);
 
 /// generation_config.json's sampling advice.  Absent: nothing is said.
 struct GenerationDefaults {
@@ -44,6 +43,6 @@ struct GenerationDefaults {
   std::optional<int> top_k;
 };
 /// Empty when the file is missing or broken.  `do_sample: false` means temperature 0.
-GenerationDefaults load_generation_defaults(const std::filesystem::path& directory);
+GenerationDefaults load_generation_defaults(const std::string& directory);
 
 }  // namespace mlxcpp::lm

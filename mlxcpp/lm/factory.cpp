@@ -11,6 +11,7 @@
 
 #include <mlx/transforms.h>
 
+#include <filesystem>
 #include <utility>
 
 namespace mlxcpp::lm {
@@ -35,17 +36,24 @@ fs::path locate(const Identifier& id, const Resolver& resolver) {
 
 /// The GGUF file that is this model, when it is one.
 std::optional<fs::path> gguf_of(const fs::path& path) {
-  if (!fs::is_directory(path)) {
-    if (path.extension() == ".gguf") return path;
-    throw IoError(describe(path.string(), "not a model", "a directory or a .gguf file", "a file"));
+  std::error_code error;
+  auto type = fs::status(path, error).type();
+  if (type != fs::file_type::directory) {
+    bool nothing = type == fs::file_type::not_found;
+    if (!nothing && path.extension() == ".gguf") return path;
+    throw IoError(describe(path.string(),
+                           "not a model",
+                           "a directory or a .gguf file",
+                           nothing ? "nothing at that path" : "another kind of file"));
   }
-  if (fs::exists(path / "config.json")) return {};
+  if (fs::status(path / "config.json", error).type() != fs::file_type::not_found) return {};
   std::optional<fs::path> found;
-  for (auto& entry : fs::directory_iterator(path)) {
+  for (auto& entry : fs::directory_iterator(path, error)) {
     if (entry.path().extension() != ".gguf") continue;
     if (found) return {};
     found = entry.path();
   }
+  if (error) throw IoError(path.string() + ": cannot read the directory: " + error.message());
   return found;
 }
 
@@ -77,7 +85,7 @@ LoadedModelContext load_directory(const fs::path& directory,
                                   const LoadOptions& options) {
   auto [config, json] = load_config(directory);
   registry.require(config.model_type);
-  fs::path tokenizer_directory = configuration.tokenizer_source().value_or(directory);
+  std::string tokenizer_directory = configuration.tokenizer_source().value_or(directory.string());
   auto files = io::find_weight_files(directory);
   if (files.kind == io::WeightFiles::Kind::npz)
     throw WeightError(describe(
@@ -98,7 +106,7 @@ LoadedModelContext load_directory(const fs::path& directory,
 
 }  // namespace
 
-ModelConfiguration ModelConfiguration::with_tokenizer_source(fs::path directory) && {
+ModelConfiguration ModelConfiguration::with_tokenizer_source(std::string directory) && {
   tokenizer_source_ = std::move(directory);
   return std::move(*this);
 }

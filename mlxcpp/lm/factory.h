@@ -9,7 +9,6 @@
 #include "mlxcpp/text/tokenizer.h"
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -53,17 +52,15 @@ class ModelTypeRegistry {
 void add_models(ModelTypeRegistry& registry);
 
 /// Where an id that is no local path is found, or nothing.
-using Resolver = std::function<std::optional<std::filesystem::path>(const std::string& id)>;
+using Resolver = std::function<std::optional<std::string>(const std::string& id)>;
 
 /// A model's location: a directory or .gguf file, or an id such as org/name.
 class Identifier {
  public:
   static Identifier id(std::string name) { return Identifier(std::move(name), true); }
-  static Identifier directory(std::filesystem::path path) {
-    return Identifier(path.string(), false);
-  }
+  static Identifier directory(std::string path) { return Identifier(std::move(path), false); }
   /// The local path that this names; an id is taken as one.  No I/O.
-  std::filesystem::path directory() const { return text_; }
+  const std::string& directory() const { return text_; }
   bool is_id() const { return is_id_; }
   const std::string& text() const { return text_; }
 
@@ -76,25 +73,23 @@ class Identifier {
 /// Where to load a model from and, optionally, its tokenizer.
 class ModelConfiguration {
  public:
-  static ModelConfiguration from_directory(std::filesystem::path path) {
+  static ModelConfiguration from_directory(std::string path) {
     return ModelConfiguration(Identifier::directory(std::move(path)));
   }
   static ModelConfiguration from_id(std::string id) {
     return ModelConfiguration(Identifier::id(std::move(id)));
   }
-  ModelConfiguration with_tokenizer_source(std::filesystem::path directory) &&;
+  ModelConfiguration with_tokenizer_source(std::string directory) &&;
 
   const Identifier& id() const { return id_; }
-  const std::optional<std::filesystem::path>& tokenizer_source() const { return tokenizer_source_; }
-  std::filesystem::path model_directory() const { return id_.directory(); }
-  std::filesystem::path tokenizer_directory() const {
-    return tokenizer_source_.value_or(model_directory());
-  }
+  const std::optional<std::string>& tokenizer_source() const { return tokenizer_source_; }
+  const std::string& model_directory() const { return id_.directory(); }
+  std::string tokenizer_directory() const { return tokenizer_source_.value_or(model_directory()); }
 
  private:
   explicit ModelConfiguration(Identifier id) : id_(std::move(id)) {}
   Identifier id_;
-  std::optional<std::filesystem::path> tokenizer_source_;
+  std::optional<std::string> tokenizer_source_;
 };
 
 struct LoadOptions {

@@ -14,7 +14,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -54,7 +53,7 @@ class Tokenizer {
   /// Reads tokenizer.json, else tokenizer.model, and the optional files beside it
   /// (tokenizer_config.json, special_tokens_map.json, added_tokens.json, chat_template.*).
   /// Throws IoError for unreadable files; errors name the file.
-  static Tokenizer from_directory(const std::filesystem::path& directory, EosIds eos = {});
+  static Tokenizer from_directory(const std::string& directory, EosIds eos = {});
 
   /// From the texts of tokenizer.json and tokenizer_config.json (may be empty).
   static Tokenizer from_json(std::string_view tokenizer_json,

@@ -106,7 +106,8 @@ TokenizerConfig read_config(const fs::path& directory) {
 
 }  // namespace
 
-Tokenizer Tokenizer::from_directory(const fs::path& directory, EosIds eos) {
+Tokenizer Tokenizer::from_directory(const std::string& path, EosIds eos) {
+  fs::path directory(path);
   const fs::path json = directory / kJson, model = directory / kSentencepiece;
   if (auto text = io::read_text_if_exists(json, io::kTokenizerLimit)) {
     auto rs = parse_json(*text, json.string());
