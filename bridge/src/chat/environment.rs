@@ -8,9 +8,13 @@ use minijinja::{
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-/// A unit is one instruction or 64 bytes.  A long conversation needs tens of thousands; the bound
-/// is about a second of work and 256 MB of text.
-const FUEL: u64 = 4_000_000;
+/// A unit is one instruction or 64 bytes; 2,000 messages of a kilobyte need about 240,000.
+/// It also bounds how deeply values can be nested, which minijinja walks by recursion: printing and
+/// comparing need 64 MB of stack then.
+/// Known hole: minijinja joins lists, compares them and turns them into text (`~`, `lower`) without
+/// a charge, so a template that doubles a list dozens of times can still take time and memory
+/// without end.  Loops, recursion, strings and our own printing are charged.
+const FUEL: u64 = 1_000_000;
 const MAX_RECURSION: usize = 400;
 
 /// Marks an error that the template itself asked for.
@@ -44,7 +48,10 @@ pub fn new() -> Result<Environment<'static>, Error> {
     environment.set_recursion_limit(MAX_RECURSION);
     environment.set_fuel(Some(FUEL));
     environment.add_filter("tojson", json::tojson);
-    environment.add_filter("string", |value: &Value| python::string(value));
+    environment.add_filter("string", python::string);
+    // Their indentation grows with the square of the nesting, and costs no fuel.
+    environment.remove_filter("pprint");
+    environment.remove_global("debug");
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment.add_test("sequence", is_sequence);
@@ -70,10 +77,10 @@ fn is_iterable(value: &Value) -> bool {
     is_sequence(value) || value.kind() == ValueKind::Iterable
 }
 
-fn format_value(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
+fn format_value(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
     match value.as_str() {
         Some(text) => out.write_str(text),
-        None => out.write_str(&python::string(value)),
+        None => out.write_str(&python::string(state, value)?),
     }
     .map_err(Error::from)
 }

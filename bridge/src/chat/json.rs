@@ -106,9 +106,8 @@ impl Writer<'_, '_> {
         self.pay(self.out.len() - before)
     }
 
-    /// Shared values can make the text far larger than what it is made from.
     fn pay(&self, bytes: usize) -> Result<(), Error> {
-        self.state.consume_fuel(1 + bytes as u64 / 64)
+        python::pay(self.state, bytes)
     }
 
     fn mapping(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
@@ -150,7 +149,7 @@ impl Writer<'_, '_> {
             self.new_line(depth)?;
         }
         self.out.push(close);
-        Ok(())
+        self.pay(0)
     }
 
     fn new_line(&mut self, depth: usize) -> Result<(), Error> {

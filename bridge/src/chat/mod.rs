@@ -8,7 +8,7 @@ mod request;
 
 use crate::ffi::{ChatRequest, Rendered};
 use crate::guard::guard;
-use anyhow::{anyhow, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use environment::Raised;
 use minijinja::{Environment, Error, ErrorKind, Value};
 use serde_json::Value as Json;
@@ -16,22 +16,33 @@ use std::error::Error as _;
 
 const NAME: &str = "chat";
 
+/// Several times the longest in use.  minijinja recurses for nested expressions, up to one level for
+/// each byte, and a level takes up to a kilobyte of stack.
+const MAX_SOURCE: usize = 256 << 10;
+const STACK: usize = 256 << 20;
+
 pub struct RsChatTemplate {
     environment: Environment<'static>,
 }
 
 impl RsChatTemplate {
     pub fn new(source: &str) -> Result<Self> {
-        let mut environment = environment::new().map_err(show)?;
-        environment
-            .add_template_owned(NAME, generation::rewrite(source).into_owned())
-            .map_err(show)?;
-        Ok(RsChatTemplate { environment })
+        ensure!(
+            source.len() <= MAX_SOURCE,
+            "the template has {} bytes; expected at most {MAX_SOURCE}",
+            source.len()
+        );
+        on_large_stack(|| {
+            let mut environment = environment::new().map_err(show)?;
+            let source = generation::rewrite(source).into_owned();
+            environment.add_template_owned(NAME, source).map_err(show)?;
+            Ok(RsChatTemplate { environment })
+        })
     }
 
     /// Renders with a context that is complete already.
     pub fn render(&self, context_json: &str) -> Result<Rendered> {
-        guard(|| {
+        on_large_stack(|| {
             let context = serde_json::from_str(context_json).context("template context");
             context.map_or_else(refusal, |context| self.run(context))
         })
@@ -39,7 +50,7 @@ impl RsChatTemplate {
 
     /// Renders a conversation.
     pub fn render_chat(&self, request: &ChatRequest) -> Result<Rendered> {
-        guard(|| {
+        on_large_stack(|| {
             let (context, continued) = match request::context(request) {
                 Ok(parts) => parts,
                 Err(error) => return refusal(error),
@@ -73,6 +84,19 @@ impl RsChatTemplate {
             Err(error) => Err(show(error)),
         }
     }
+}
+
+/// Like `guard`, on a thread whose stack holds whatever a template can build.
+fn on_large_stack<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().stack_size(STACK);
+        let thread = builder
+            .spawn_scoped(scope, || guard(f))
+            .context("starting a thread")?;
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("internal error: the thread broke")))
+    })
 }
 
 /// The caller's conversation and the template do not fit each other.

@@ -1,6 +1,6 @@
 //! Values as Python's str() prints them.
 use minijinja::value::ValueKind;
-use minijinja::Value;
+use minijinja::{Error, State, Value};
 
 /// Deeper values print as "..."; templates can build them without end.
 pub const MAX_DEPTH: usize = 100;
@@ -34,58 +34,79 @@ pub fn as_float(value: &Value) -> f64 {
 }
 
 /// str(value).
-pub fn string(value: &Value) -> String {
-    let mut out = String::new();
+pub fn string(state: &State, value: &Value) -> Result<String, Error> {
+    let mut printer = Printer {
+        out: String::new(),
+        state,
+    };
     match value.kind() {
-        ValueKind::Seq | ValueKind::Map | ValueKind::Number => repr(&mut out, value, 0),
-        _ => out.push_str(&value.to_string()),
+        ValueKind::Seq | ValueKind::Map | ValueKind::Number => printer.repr(value, 0)?,
+        _ => printer.out.push_str(&value.to_string()),
     }
-    out
+    Ok(printer.out)
 }
 
-/// repr(value).
-fn repr(out: &mut String, value: &Value, depth: usize) {
-    if depth > MAX_DEPTH {
-        return out.push_str("...");
-    }
-    match value.kind() {
-        ValueKind::String => quoted(out, value.as_str().unwrap_or("")),
-        ValueKind::Number if !value.is_integer() => out.push_str(&float(as_float(value))),
-        ValueKind::Undefined => out.push_str("Undefined"),
-        ValueKind::Seq => sequence(out, value, depth),
-        ValueKind::Map => mapping(out, value, depth),
-        _ => out.push_str(&value.to_string()),
-    }
+/// Pays for text that is made from values: shared parts can make it far larger than they are.
+pub fn pay(state: &State, bytes: usize) -> Result<(), Error> {
+    state.consume_fuel(1 + bytes as u64 / 64)
 }
 
-fn sequence(out: &mut String, value: &Value, depth: usize) {
-    let is_tuple = value.is_tuple();
-    out.push(if is_tuple { '(' } else { '[' });
-    let mut count = 0;
-    for item in value.try_iter().into_iter().flatten() {
+struct Printer<'a, 'env> {
+    out: String,
+    state: &'a State<'env, 'env>,
+}
+
+impl Printer<'_, '_> {
+    fn repr(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        if depth > MAX_DEPTH {
+            self.out.push_str("...");
+            return Ok(());
+        }
+        let before = self.out.len();
+        match value.kind() {
+            ValueKind::Seq => return self.sequence(value, depth),
+            ValueKind::Map => return self.mapping(value, depth),
+            ValueKind::String => quoted(&mut self.out, value.as_str().unwrap_or("")),
+            ValueKind::Number if !value.is_integer() => self.out.push_str(&float(as_float(value))),
+            ValueKind::Undefined => self.out.push_str("Undefined"),
+            _ => self.out.push_str(&value.to_string()),
+        }
+        pay(self.state, self.out.len() - before)
+    }
+
+    fn sequence(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        let is_tuple = value.is_tuple();
+        self.out.push(if is_tuple { '(' } else { '[' });
+        let mut count = 0;
+        for item in value.try_iter()? {
+            self.comma(count);
+            self.repr(&item, depth + 1)?;
+            count += 1;
+        }
+        if is_tuple && count == 1 {
+            self.out.push(',');
+        }
+        self.out.push(if is_tuple { ')' } else { ']' });
+        pay(self.state, 0)
+    }
+
+    fn mapping(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        self.out.push('{');
+        for (count, key) in value.try_iter()?.enumerate() {
+            self.comma(count);
+            self.repr(&key, depth + 1)?;
+            self.out.push_str(": ");
+            self.repr(&value.get_item(&key)?, depth + 1)?;
+        }
+        self.out.push('}');
+        pay(self.state, 0)
+    }
+
+    fn comma(&mut self, count: usize) {
         if count > 0 {
-            out.push_str(", ");
+            self.out.push_str(", ");
         }
-        repr(out, &item, depth + 1);
-        count += 1;
     }
-    if is_tuple && count == 1 {
-        out.push(',');
-    }
-    out.push(if is_tuple { ')' } else { ']' });
-}
-
-fn mapping(out: &mut String, value: &Value, depth: usize) {
-    out.push('{');
-    for (i, key) in value.try_iter().into_iter().flatten().enumerate() {
-        if i > 0 {
-            out.push_str(", ");
-        }
-        repr(out, &key, depth + 1);
-        out.push_str(": ");
-        repr(out, &value.get_item(&key).unwrap_or_default(), depth + 1);
-    }
-    out.push('}');
 }
 
 fn quoted(out: &mut String, text: &str) {
@@ -114,7 +135,7 @@ fn quoted(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::{float, string};
-    use minijinja::Value;
+    use minijinja::{Environment, Value};
 
     #[test]
     fn floats_are_spelled_as_python_spells_them() {
@@ -138,9 +159,8 @@ mod tests {
     fn containers_are_spelled_as_python_spells_them() {
         let value: Value =
             serde_json::from_str(r#"{"a": [1, 2.0, null, true], "b": "it's \"\n"}"#).unwrap();
-        assert_eq!(
-            string(&value),
-            r#"{'a': [1, 2.0, None, True], 'b': 'it\'s "\n'}"#
-        );
+        let environment = Environment::new();
+        let text = string(&environment.empty_state(), &value).unwrap();
+        assert_eq!(text, r#"{'a': [1, 2.0, None, True], 'b': 'it\'s "\n'}"#);
     }
 }

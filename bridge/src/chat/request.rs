@@ -58,7 +58,10 @@ fn optional_array(name: &str, text: &str) -> Result<Json> {
         return Ok(Json::Null);
     }
     let value = parse(name, text)?;
-    ensure!(value.is_array() || value.is_null(), "{name}: expected a JSON array");
+    ensure!(
+        value.is_array() || value.is_null(),
+        "{name}: expected a JSON array"
+    );
     Ok(value)
 }
 

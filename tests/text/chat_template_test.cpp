@@ -1,0 +1,233 @@
+// Templates against transformers (tools/oracle/text/chat_golden.py), and what bad ones get.
+#include "mlxcpp/text/chat_template.h"
+
+#include "mlxcpp/base/error.h"
+#include "tests/text/support.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+namespace mlxcpp::text {
+namespace {
+
+using testing::Json;
+using testing::message_of;
+using testing::read;
+
+class Template : public ::testing::TestWithParam<const char*> {
+ protected:
+  std::string name_ = GetParam();
+  ChatTemplate template_{read(testing::data("templates/" + name_ + ".jinja"))};
+  Json golden_ = testing::read_json("chat/" + name_ + ".json");
+};
+
+TEST_P(Template, RendersAsTransformers) {
+  const ChatModel model{golden_.at("bos_token"), golden_.at("eos_token"), true};
+  for (const Json& c : golden_.at("cases")) {
+    const ChatOptions options{
+        .tools_json = c.contains("tools") ? c.at("tools").dump() : "",
+        .add_generation_prompt = c.value("add_generation_prompt", false),
+        .continue_final_message = c.value("continue_final_message", false),
+        .extra_json = c.at("extra").dump(),
+    };
+    SCOPED_TRACE(c.at("name").get<std::string>());
+    const auto render = [&] { return template_.render(c.at("messages").dump(), options, model); };
+    if (c.at("text").is_null()) {
+      EXPECT_ANY_THROW(render());
+    } else {
+      EXPECT_EQ(render(), c.at("text").get<std::string>());
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Files,
+    Template,
+    ::testing::Values("chatml", "llama3", "mistral", "qwen3", "gemma", "dialect"),
+    [](const auto& file) { return std::string(file.param); });
+
+std::string render(std::string_view source, std::string_view context = "{}") {
+  return ChatTemplate(source).render_context(context);
+}
+
+TEST(ChatTemplate, ASyntaxErrorNamesItsLine) {
+  EXPECT_EQ(message_of<TokenizerError>([] { ChatTemplate("a\n{% if x %}\nb"); }),
+            "chat template: unexpected end of input, expected end of block (line 3)");
+  EXPECT_EQ(message_of<TokenizerError>([] { ChatTemplate("\n{{ 1 +* }}"); }),
+            "chat template: unexpected `*` (line 2)");
+  EXPECT_THROW(ChatTemplate("\xff"), TokenizerError);
+}
+
+TEST(ChatTemplate, WhatItRaisesIsTheCallersFaultWithItsMessage) {
+  EXPECT_EQ(message_of<InputError>([] { render("a\n{{ raise_exception('roles!') }}"); }),
+            "chat template: roles! (line 2)");
+  const char* in_macro = "{% macro f() %}{{ raise_exception('deep') }}{% endmacro %}{{ f() }}";
+  EXPECT_THROW(render(in_macro), InputError);
+}
+
+TEST(ChatTemplate, OtherFailuresAreTheTemplates) {
+  EXPECT_THROW(render("{{ nothing.at.all }}"), TokenizerError);
+  EXPECT_THROW(render("{{ 1 | no_such_filter }}"), TokenizerError);
+  EXPECT_THROW(render("{% include 'x' %}"), TokenizerError);
+}
+
+TEST(ChatTemplate, TheConversationMustBeAJsonArray) {
+  const ChatTemplate t("x");
+  for (const char* bad : {"", "{", "{}", "1", "[1,", "\"\xff\""}) {
+    EXPECT_THROW(t.render(bad, {}, {}), InputError) << bad;
+  }
+  EXPECT_THROW(t.render("[]", {.tools_json = "{}"}, {}), InputError);
+  EXPECT_THROW(t.render("[]", {.extra_json = "[]"}, {}), InputError);
+  EXPECT_THROW(t.render(std::string(100000, '['), {}, {}), InputError);
+}
+
+TEST(ChatTemplate, ContinuingAndPromptingExcludeEachOther) {
+  const std::string messages = R"([{"role": "assistant", "content": "a"}])";
+  EXPECT_THROW(ChatTemplate("x").render(messages, {.continue_final_message = true}, {}),
+               InputError);
+}
+
+TEST(ChatTemplate, ExtraKeysOverrideAllOthers) {
+  const ChatTemplate t("{{ bos_token }}{{ add_generation_prompt }}{{ enable_thinking }}{{ x }}");
+  const ChatModel model{"<s>", "", true};
+  EXPECT_EQ(t.render("[]", {}, model), "<s>TrueTrue");
+  const ChatOptions options{.extra_json = R"({"bos_token": "B", "enable_thinking": 0, "x": 1})"};
+  EXPECT_EQ(t.render("[]", options, model), "BTrue01");
+}
+
+TEST(ChatTemplate, TheClockIsTheLocalTime) {
+  const std::time_t before = std::time(nullptr);
+  const std::string year = render("{{ strftime_now('%Y') }}");
+  char expected[8];
+  std::strftime(expected, sizeof expected, "%Y", std::localtime(&before));
+  EXPECT_EQ(year, expected);
+  EXPECT_EQ(render("{{ strftime_now('') }}|{{ strftime_now('a') }}"), "|a");
+  EXPECT_THROW(render("{{ strftime_now('%A' * 1000) }}"), TokenizerError);
+}
+
+/// Templates that would take hours or gigabytes.
+class HostileTemplate : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(HostileTemplate, EndsInAnErrorSoon) {
+  const std::string nested =
+      "{% for a in range(10000) %}{% for b in range(10000) %}"
+      "{% for c in range(10000) %}x{% endfor %}{% endfor %}{% endfor %}";
+  const std::string source = GetParam() == std::string("nested loops") ? nested : GetParam();
+  EXPECT_THROW(render(source), TokenizerError);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Sources,
+    HostileTemplate,
+    ::testing::Values(
+        "nested loops",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
+        "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+        "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(60) %}"
+        "{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}"
+        "{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}"
+        "{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | tojson }}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}"
+        "{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | string }}",
+        "{% set ns = namespace(s={}) %}{% for i in range(60) %}"
+        "{% set ns.s = {'a': ns.s, 'b': ns.s} %}{% endfor %}{{ ns.s }}",
+        "{{ ('x' * 90000000) ~ ('x' * 90000000) ~ ('x' * 90000000) ~ ('x' * 90000000) }}",
+        "{{ 'x' * 100000000000 }}",
+        "{{ [1] * 100000000000 }}",
+        "{{ 'a' | indent(100000000000) }}",
+        "{{ 'a'.replace('a', 'aaaaaaaaaa' * 1000000) | replace('a', 'aaaaaaaaaa' * 1000000) }}",
+        "{{ [[1]] | tojson(indent=100000000000) }}",
+        "{{ '%1000000000d' | format(1) }}",
+        "{{ 'x'.center(100000000000) }}",
+        "{{ range(1000000000) | list }}",
+        "{{ (range(10000) | list) * 10000 | sum }}"));
+
+TEST(ChatTemplate, ValuesNestedWithoutEndDoNotOverflowTheStack) {
+  // As deep as the bounds on work allow.
+  std::string wrap = "{% set ns = namespace(s=[1]) %}{% for i in range(1300) %}";
+  for (int i = 0; i < 100; ++i) wrap += "{% set ns.s = [ns.s] %}";
+  wrap += "{% endfor %}";
+  for (const char* use : {"",
+                          "{{ ns.s }}",
+                          "{{ ns.s | tojson }}",
+                          "{{ ns.s | string }}",
+                          "{{ ns.s ~ '' }}",
+                          "{{ [ns.s] == [[ns.s]] }}",
+                          "{{ [ns.s, [ns.s]] | sort }}",
+                          "{{ ns.s | lower }}",
+                          "{{ {ns.s: 1} }}",
+                          "{{ [ns.s] | join }}",
+                          "{{ '%s' | format(ns.s) }}",
+                          "{{ ns.s | pprint }}",
+                          "{{ debug() }}"}) {
+    try {
+      render(wrap + use);
+    } catch (const TokenizerError&) {
+      // An error is as good as a short form of the value.
+    }
+  }
+}
+
+TEST(ChatTemplate, ExpressionsNestedWithoutEndDoNotOverflowTheStack) {
+  for (const std::string part : {"-",
+                                 "not ",
+                                 "(",
+                                 "[",
+                                 "{1:",
+                                 "a.",
+                                 "a[0]|",
+                                 "a~",
+                                 "a if a else ",
+                                 "a(",
+                                 "a is ",
+                                 "a in ",
+                                 "a|f|",
+                                 "a*-",
+                                 "{% if a %}",
+                                 "{% for a in b %}",
+                                 "{% elif a %}",
+                                 "{% macro a() %}",
+                                 "{#",
+                                 "}}{{"}) {
+    std::string source = "{{ a ";
+    while (source.size() + part.size() < (256 << 10)) source += part;
+    try {
+      ChatTemplate{source}.render_context("{}");
+    } catch (const Error&) {
+    }
+  }
+  EXPECT_EQ(message_of<TokenizerError>([] { ChatTemplate(std::string((256 << 10) + 1, ' ')); }),
+            "chat template: the template has 262145 bytes; expected at most 262144");
+}
+
+TEST(ChatTemplate, ALongConversationIsWithinTheBounds) {
+  Json messages = Json::array();
+  for (int i = 0; i < 2000; ++i) {
+    messages.push_back(
+        {{"role", i % 2 ? "assistant" : "user"}, {"content", std::string(1000, 'x')}});
+  }
+  const ChatTemplate t(read(testing::data("templates/qwen3.jinja")));
+  EXPECT_GT(t.render(messages.dump(), {}, {}).size(), 2000u * 1000u);
+}
+
+TEST(ChatTemplate, CanBeUsedFromSeveralThreadsAtOnce) {
+  const ChatTemplate t(read(testing::data("templates/chatml.jinja")));
+  const std::string messages = R"([{"role": "user", "content": "Hi"}])";
+  const std::string expected = t.render(messages, {}, {});
+  std::vector<int> wrong(4);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&, i] {
+      for (int n = 0; n < 100; ++n) wrong[i] += t.render(messages, {}, {}) != expected;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, std::vector<int>(4));
+}
+
+}  // namespace
+}  // namespace mlxcpp::text
