@@ -113,6 +113,7 @@ std::string config_from_gguf(const io::Gguf& g) {
   io::JsonWriter json;
   json.begin_object().member("model_type", arch);
   if (!has_mapping(arch)) return json.end_object().str();
+  require_mapping(g);
   auto need = [&](const char* key) { return g.need<int>(arch + "." + key); };
   int width = need("embedding_length"), heads = need("attention.head_count");
   int context = need("context_length");

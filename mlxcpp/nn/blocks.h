@@ -6,6 +6,7 @@
 #include "mlxcpp/nn/weights.h"
 #include "mlxcpp/ops/plan.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -90,7 +91,7 @@ struct Head {
 template <class Make>
 auto build(int n, Make make) {
   std::vector<decltype(make(0))> all;
-  all.reserve(n);
+  all.reserve(std::min(n, 1 << 10));  // a file may claim more than it has
   for (int i = 0; i < n; ++i) all.push_back(make(i));
   return all;
 }

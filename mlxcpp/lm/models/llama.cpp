@@ -64,6 +64,11 @@ struct Config {
     io::require_product(f.where("head_dim"), num_attention_heads, head_size());
     io::require_divisible(
         f.where("num_attention_heads"), num_attention_heads, "num_key_value_heads", kv_heads());
+    if (!(rotated_part() > 0 && rotated_part() <= 1))
+      throw ConfigError(describe(f.where("partial_rotary_factor"),
+                                 "out of range",
+                                 "above 0, at most 1",
+                                 std::to_string(rotated_part())));
     if (!layer_types.empty() && int(layer_types.size()) != num_hidden_layers)
       throw ConfigError(describe(f.where("layer_types"),
                                  "wrong length",
@@ -79,6 +84,9 @@ struct Config {
 
   int kv_heads() const { return num_key_value_heads.value_or(num_attention_heads); }
   int head_size() const { return head_dim.value_or(hidden_size / num_attention_heads); }
+  float rotated_part() const {
+    return rope_scaling.partial_rotary_factor.value_or(partial_rotary_factor);
+  }
   nn::AttentionShape attention(int layer) const {
     // Mistral has no layer_types: there a window is every layer's, as in transformers.
     bool slides = layer_types.empty() ? model_type == "mistral" && sliding_window
@@ -92,8 +100,7 @@ struct Config {
             .window = slides ? *sliding_window : 0};
   }
   ops::Rope rope() const {
-    float part = rope_scaling.partial_rotary_factor.value_or(partial_rotary_factor);
-    return nn::make_rope({.dims = int(head_size() * part),
+    return nn::make_rope({.dims = int(head_size() * rotated_part()),
                           .base = rope_scaling.rope_theta.value_or(rope_theta),
                           .traditional = rope_traditional,
                           .max_positions = max_position_embeddings,

@@ -1,0 +1,574 @@
+// load() and ModelContext: what is read, in which order, and what each bad model gets.
+#include "mlxcpp/lm/factory.h"
+
+#include "mlxcpp/base/error.h"
+#include "mlxcpp/io/fields.h"
+#include "mlxcpp/lm/model.h"
+#include "tests/support/errors.h"
+#include "tests/support/golden.h"
+#include "tests/support/script_model.h"
+#include "tests/support/temp_dir.h"
+
+#include <mlx/io.h>
+#include <mlx/ops.h>
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#ifdef __linux__
+#include <sys/inotify.h>
+#endif
+
+#include <algorithm>
+#include <numeric>
+#include <sstream>
+
+namespace mlxcpp::lm {
+namespace {
+
+namespace fs = std::filesystem;
+using test::Golden;
+using test::message_of;
+constexpr const char* kData = MLXCPP_TEST_DATA;
+
+fs::path golden(const std::string& row) {
+  return fs::path(kData) / "lm" / ("llama_" + row + ".safetensors");
+}
+fs::path gguf(const std::string& row) {
+  return fs::path(kData) / "lm" / ("llama_gguf_" + row + ".gguf");
+}
+
+ModelTypeRegistry builtin() {
+  ModelTypeRegistry registry;
+  add_models(registry);
+  return registry;
+}
+
+LoadedModelContext load_from(const fs::path& path, const LoadOptions& options = {}) {
+  return load(ModelConfiguration::from_directory(path), builtin(), options);
+}
+
+/// A registry in which "counted" counts what it makes.
+struct Counted {
+  int made = 0;
+  std::string config_json;
+  ModelTypeRegistry registry = ModelTypeRegistry().with("counted", [this](const LoadedModel& m) {
+    ++made;
+    config_json = m.config_json;
+    return std::make_unique<test::ScriptModel>(std::vector<int>{0}, 8);
+  });
+  LoadedModelContext load(const fs::path& path, const LoadOptions& options = {}) {
+    return lm::load(ModelConfiguration::from_directory(path), registry, options);
+  }
+};
+constexpr const char* kCounted = R"({"model_type": "counted", "eos_token_id": 3})";
+
+void put_tokenizer(const fs::path& directory) {
+  fs::copy_file(fs::path(kData) / "text/gpt2.json", directory / "tokenizer.json");
+}
+void put_weights(const fs::path& directory, int floats = 4) {
+  mx::save_safetensors((directory / "model.safetensors").string(), {{"w", mx::zeros({floats})}});
+}
+void put_counted(const fs::path& directory) {
+  std::ofstream(directory / "config.json") << kCounted;
+  put_weights(directory);
+  put_tokenizer(directory);
+}
+
+/// The logits of a golden's prompt against the golden's.
+float difference(const LanguageModel& model, const Golden& g) {
+  Caches none;
+  return test::relative_difference(test::forward(model, none, g.ids("ids")), g.at("logits"));
+}
+
+// -- What is loaded --------------------------------------------------------------------------
+
+TEST(Load, reads_a_directory) {
+  test::TempDir dir;
+  test::write_model(dir.path(), golden("plain"));
+  dir.write("generation_config.json", R"({"eos_token_id": [3, 4], "top_p": 0.5})");
+  auto loaded = load_from(dir.path());
+  EXPECT_LT(difference(*loaded.model, Golden::read(golden("plain"))), 1e-4f);
+  EXPECT_EQ(loaded.config.model_type, "llama");
+  EXPECT_EQ(loaded.config.eos_token_ids, (std::vector<TokenId>{3, 4}));
+  EXPECT_EQ(loaded.tokenizer.eos_ids(), (std::vector<TokenId>{3, 4}));
+  EXPECT_EQ(loaded.generation_defaults.top_p, 0.5f);
+}
+
+TEST(Load, leaves_eos_to_the_tokenizer_when_the_configs_say_nothing) {
+  test::TempDir dir;
+  put_counted(dir.path());
+  dir.write("config.json", R"({"model_type": "counted"})");
+  dir.write("tokenizer_config.json", R"({"eos_token": "<|endoftext|>"})");
+  Counted counted;
+  EXPECT_EQ(counted.load(dir.path()).tokenizer.eos_ids(), std::vector<TokenId>{500});
+  dir.write("config.json", kCounted);
+  EXPECT_EQ(counted.load(dir.path()).tokenizer.eos_ids(), std::vector<TokenId>{3});
+}
+
+TEST(Load, hands_over_the_config_as_the_file_has_it) {
+  test::TempDir dir;
+  put_counted(dir.path());
+  std::string text = "\n{\"model_type\" : \"counted\",\r\n\t\"x\": 1.50}  \n";
+  dir.write("config.json", text);
+  Counted counted;
+  counted.load(dir.path());
+  EXPECT_EQ(counted.config_json, text);
+}
+
+TEST(Load, evaluates_nothing) {
+  test::TempDir dir;
+  test::write_model(dir.path(), golden("plain"));
+  auto loaded = load_from(dir.path());
+  EXPECT_FALSE(loaded.model->manifest().params.empty());
+  for (auto& [name, p] : loaded.model->manifest().params)
+    EXPECT_EQ(p->status(), array::Status::unscheduled) << name;
+}
+
+TEST(Load, takes_the_tokenizer_from_elsewhere_when_told) {
+  test::TempDir dir, other;
+  put_counted(dir.path());
+  fs::rename(dir.path() / "tokenizer.json", other.path() / "tokenizer.json");
+  Counted counted;
+  EXPECT_THROW(counted.load(dir.path()), Error);
+  EXPECT_EQ(counted.made, 0);
+  auto configuration =
+      ModelConfiguration::from_directory(dir.path()).with_tokenizer_source(other.path());
+  auto loaded = load(configuration, counted.registry);
+  EXPECT_EQ(loaded.tokenizer.vocab_size(), 501u);
+  EXPECT_EQ(loaded.tokenizer.eos_ids(), std::vector<TokenId>{3});
+  auto packed = ModelConfiguration::from_directory(gguf("f32")).with_tokenizer_source(other.path());
+  EXPECT_EQ(load(packed, builtin()).tokenizer.vocab_size(), 501u);
+}
+
+TEST(Load, reads_a_gguf_file_and_a_folder_with_exactly_one) {
+  auto g = Golden::read(golden("gguf_q8_0"));
+  auto file = load_from(gguf("q8_0"));
+  EXPECT_LT(difference(*file.model, g), 1e-4f);
+  EXPECT_EQ(file.config.model_type, "llama");
+  EXPECT_EQ(file.tokenizer.vocab_size(), 288u);
+  test::TempDir dir;
+  fs::copy_file(gguf("q8_0"), dir.path() / "any name.gguf");
+  dir.write("README.md", "text");
+  EXPECT_LT(difference(*load_from(dir.path()).model, g), 1e-4f);
+}
+
+TEST(Load, reads_a_gguf_files_weights_beside_a_config) {
+  auto g = Golden::read(golden("gguf_q8_0"));
+  test::TempDir dir;
+  fs::copy_file(gguf("q8_0"), dir.path() / "model.gguf");
+  dir.write("config.json", g.metadata.at("config"));
+  put_tokenizer(dir.path());
+  auto loaded = load_from(dir.path());
+  EXPECT_LT(difference(*loaded.model, g), 1e-4f);
+  EXPECT_EQ(loaded.tokenizer.vocab_size(), 501u);
+  std::uint64_t bytes = fs::file_size(gguf("q8_0"));
+  EXPECT_NO_THROW(load_from(dir.path(), {.memory_limit = bytes}));
+  EXPECT_THROW(load_from(dir.path(), {.memory_limit = bytes / 4}), CapacityError);
+}
+
+// -- Where it is looked for ------------------------------------------------------------------
+
+TEST(ModelConfiguration, says_where_model_and_tokenizer_are) {
+  auto c = ModelConfiguration::from_directory("/a/b");
+  EXPECT_FALSE(c.id().is_id());
+  EXPECT_EQ(c.id().text(), "/a/b");
+  EXPECT_EQ(c.model_directory(), "/a/b");
+  EXPECT_EQ(c.tokenizer_directory(), "/a/b");
+  EXPECT_EQ(c.tokenizer_source(), std::nullopt);
+  auto d = ModelConfiguration::from_id("org/name").with_tokenizer_source("/c");
+  EXPECT_TRUE(d.id().is_id());
+  EXPECT_EQ(d.id().text(), "org/name");
+  EXPECT_EQ(d.model_directory(), "org/name");
+  EXPECT_EQ(d.tokenizer_directory(), "/c");
+  EXPECT_EQ(d.tokenizer_source(), "/c");
+}
+
+TEST(Load, takes_an_id_that_is_a_path_for_the_path) {
+  test::TempDir dir;
+  put_counted(dir.path());
+  Counted counted;
+  LoadOptions options{.resolver = [](const std::string&) -> std::optional<std::string> {
+    ADD_FAILURE() << "asked for what is there";
+    return {};
+  }};
+  load(ModelConfiguration::from_id(dir.path().string()), counted.registry, options);
+  EXPECT_EQ(counted.made, 1);
+}
+
+TEST(Load, asks_the_resolver_for_any_other_id) {
+  test::TempDir dir;
+  put_counted(dir.path());
+  Counted counted;
+  std::vector<std::string> asked;
+  LoadOptions options{.resolver = [&](const std::string& id) -> std::optional<std::string> {
+    asked.push_back(id);
+    if (id == "org/name") return dir.path().string();
+    if (id == "org/gone") return (dir.path() / "gone").string();
+    return {};
+  }};
+  auto get = [&](const std::string& id) {
+    return load(ModelConfiguration::from_id(id), counted.registry, options);
+  };
+  EXPECT_EQ(get("org/name").config.model_type, "counted");
+  auto message = message_of<IoError>([&] { get("org/other"); });
+  EXPECT_TRUE(message.starts_with("model \"org/other\": not found;")) << message;
+  EXPECT_NE(message.find("`hf download org/other`"), message.npos) << message;
+  EXPECT_NE(message_of<IoError>([&] { get("org/gone"); }).find("found nothing"), message.npos);
+  EXPECT_EQ(asked, (std::vector<std::string>{"org/name", "org/other", "org/gone"}));
+}
+
+TEST(Load, does_not_ask_the_resolver_for_a_directory) {
+  Counted counted;
+  LoadOptions options{.resolver = [](const std::string&) -> std::optional<std::string> {
+    ADD_FAILURE();
+    return {};
+  }};
+  EXPECT_THROW(load(ModelConfiguration::from_directory("org/name"), counted.registry, options),
+               IoError);
+}
+
+// -- The order of failures -------------------------------------------------------------------
+
+TEST(Load, refuses_step_by_step_the_cheapest_first) {
+  test::TempDir dir;
+  Counted counted;
+  auto refused = [&]<class E>(E*, const std::string& start) {
+    auto message = message_of<E>([&] { counted.load(dir.path()); });
+    EXPECT_TRUE(message.starts_with(start)) << message;
+    EXPECT_EQ(counted.made, 0);
+  };
+  std::string at = dir.path().string();
+  refused(static_cast<IoError*>(nullptr), at + ": not a model directory;");
+  dir.write("config.json", R"({"model_type": "unheard of"})");
+  refused(static_cast<UnsupportedError*>(nullptr), "model_type: not supported;");
+  dir.write("config.json", kCounted);
+  refused(static_cast<WeightError*>(nullptr), at + ": no weights;");
+  dir.write("model.safetensors", "no header");
+  refused(static_cast<WeightError*>(nullptr), (dir.path() / "model.safetensors").string() + ":");
+  put_weights(dir.path());
+  refused(static_cast<Error*>(nullptr), at);  // no tokenizer
+  dir.write("tokenizer.json", "{");
+  refused(static_cast<TokenizerError*>(nullptr), (dir.path() / "tokenizer.json").string() + ":");
+  fs::remove(dir.path() / "tokenizer.json");
+  put_tokenizer(dir.path());
+  counted.load(dir.path());
+  EXPECT_EQ(counted.made, 1);
+}
+
+TEST(Load, refuses_an_unsupported_type_before_anything_else_is_wrong) {
+  test::TempDir dir;
+  dir.write("config.json", R"({"model_type": "unheard of", "quantization": {"bits": "x"}})");
+  dir.write("model.safetensors", "broken");
+  dir.write("tokenizer.json", "broken");
+  EXPECT_THROW(load_from(dir.path(), {.memory_limit = 1}), UnsupportedError);
+}
+
+#ifdef __linux__
+/// The files of a folder that were opened, in order.
+class Opened {
+ public:
+  explicit Opened(const fs::path& directory) : fd_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
+    if (inotify_add_watch(fd_, directory.c_str(), IN_OPEN) < 0) ok_ = false;
+  }
+  ~Opened() { close(fd_); }
+  bool ok() const { return ok_; }
+  std::vector<std::string> names() {
+    std::vector<std::string> all;
+    alignas(inotify_event) char buffer[1 << 16];
+    auto n = read(fd_, buffer, sizeof buffer);
+    for (ssize_t at = 0; at < n;) {
+      auto* event = reinterpret_cast<inotify_event*>(buffer + at);
+      if (event->len) all.emplace_back(event->name);
+      at += ssize_t(sizeof(inotify_event) + event->len);
+    }
+    return all;
+  }
+
+ private:
+  int fd_;
+  bool ok_ = true;
+};
+
+TEST(Load, reads_config_and_tokenizer_once_and_weights_between_them) {
+  test::TempDir dir;
+  put_counted(dir.path());
+  Opened opened(dir.path());
+  if (!opened.ok()) GTEST_SKIP() << "no inotify here";
+  Counted().load(dir.path());
+  auto names = opened.names();
+  EXPECT_EQ(std::count(names.begin(), names.end(), "config.json"), 1);
+  EXPECT_EQ(std::count(names.begin(), names.end(), "tokenizer.json"), 1);
+  auto first = [&](const char* name) { return std::find(names.begin(), names.end(), name); };
+  EXPECT_LT(first("config.json"), first("model.safetensors"));
+  EXPECT_LT(first("model.safetensors"), first("tokenizer.json"));
+  EXPECT_NE(first("tokenizer.json"), names.end());
+}
+
+TEST(Load, opens_neither_weights_nor_tokenizer_of_an_unsupported_model) {
+  test::TempDir dir;
+  put_counted(dir.path());
+  Opened opened(dir.path());
+  if (!opened.ok()) GTEST_SKIP() << "no inotify here";
+  EXPECT_THROW(load_from(dir.path()), UnsupportedError);
+  EXPECT_EQ(opened.names(), std::vector<std::string>{"config.json"});
+}
+#endif
+
+// -- What is no model ------------------------------------------------------------------------
+
+TEST(Load, says_of_each_thing_why_it_is_no_model) {
+  test::TempDir dir;
+  auto at = [&](const std::string& name) { return dir.path() / name; };
+  auto io_error = [&](const fs::path& path) {
+    return message_of<IoError>([&] { load_from(path); });
+  };
+  auto text = dir.write("notes.txt", "no model");
+  EXPECT_TRUE(io_error(text).starts_with(text.string() + ": not a model;")) << io_error(text);
+  EXPECT_TRUE(io_error(at("nothing")).starts_with("model \"" + at("nothing").string()));
+  EXPECT_TRUE(io_error("").starts_with("model \"\": not found;"));
+  EXPECT_NE(io_error(std::string(5000, 'x')), "no error");
+  fs::create_directory(at("empty"));
+  EXPECT_TRUE(io_error(at("empty")).starts_with(at("empty").string() + ": not a model directory"));
+  fs::create_directories(at("odd") / "config.json");
+  auto odd = io_error(at("odd"));
+  EXPECT_NE(odd.find("config.json: cannot be used; expected a regular file, found a directory"),
+            odd.npos)
+      << odd;
+  fs::create_directory(at("two"));
+  for (auto name : {"a.gguf", "b.gguf"}) fs::copy_file(gguf("f32"), at("two") / name);
+  EXPECT_TRUE(io_error(at("two")).starts_with(at("two").string() + ": not a model directory"));
+  auto fake = dir.write("fake.gguf", "GGUX and more");
+  auto message = message_of<WeightError>([&] { load_from(fake); });
+  EXPECT_NE(message.find("not a GGUF file"), message.npos) << message;
+  fs::create_directory(at("folder.gguf"));
+  EXPECT_NE(io_error(at("folder.gguf")), "no error");
+  ASSERT_EQ(mkfifo(at("pipe.gguf").c_str(), 0600), 0);
+  EXPECT_NE(io_error(at("pipe.gguf")), "no error");  // and does not wait for a writer
+}
+
+/// What `call` gives to a user who owns nothing here; nothing if there is no such user.
+template <class Call>
+std::optional<std::string> as_nobody(Call call) {
+  constexpr uid_t kNobody = 65534;
+  auto me = geteuid();
+  if (me == 0 && seteuid(kNobody) != 0) return {};
+  auto result = call();
+  if (me == 0 && seteuid(me) != 0) abort();
+  return result;
+}
+
+TEST(Load, says_so_when_it_may_not_read_a_directory) {
+  test::TempDir dir;
+  auto locked = dir.path() / "locked", listed = dir.path() / "listed";
+  fs::create_directory(locked), fs::create_directory(listed);
+  fs::permissions(dir.path(), fs::perms(0755));
+  fs::permissions(locked, fs::perms(0));
+  fs::permissions(listed, fs::perms(0111));  // may be passed through, but not listed
+  for (auto& path : {locked, listed}) {
+    auto message = as_nobody([&] { return message_of<IoError>([&] { load_from(path); }); });
+    if (!message) GTEST_SKIP() << "no other user to be";
+    EXPECT_TRUE(message->starts_with(path.string())) << *message;
+  }
+  for (auto& path : {locked, listed}) fs::permissions(path, fs::perms(0700));
+}
+
+TEST(Load, has_no_reader_for_npz) {
+  test::TempDir dir;
+  dir.write("config.json", kCounted);
+  auto file = dir.write("weights.npz", "PK");
+  put_tokenizer(dir.path());
+  Counted counted;
+  auto message = message_of<WeightError>([&] { counted.load(dir.path()); });
+  EXPECT_TRUE(message.starts_with(file.string() + ": npz weights are not supported;")) << message;
+}
+
+TEST(Load, refuses_weights_that_do_not_fit_into_memory_and_says_both_sizes) {
+  test::TempDir dir;
+  put_counted(dir.path());
+  put_weights(dir.path(), 3 << 18);  // 3 MiB
+  Counted counted;
+  auto message =
+      message_of<CapacityError>([&] { counted.load(dir.path(), {.memory_limit = (3 << 20) - 1}); });
+  EXPECT_EQ(counted.made, 0);
+  EXPECT_NE(message.find("at most 3 MiB, found 3 MiB"), message.npos) << message;
+  message = message_of<CapacityError>([&] { counted.load(dir.path(), {.memory_limit = 1 << 20}); });
+  EXPECT_NE(message.find("at most 1 MiB, found 3 MiB"), message.npos) << message;
+  counted.load(dir.path(), {.memory_limit = 3 << 20});
+  EXPECT_EQ(counted.made, 1);
+  EXPECT_THROW(load_from(gguf("f32"), {.memory_limit = 1 << 10}), CapacityError);
+}
+
+TEST(Load, can_be_tried_again_after_a_constructor_failed) {
+  test::TempDir dir;
+  put_counted(dir.path());
+  int calls = 0;
+  auto registry = ModelTypeRegistry().with("counted", [&](const LoadedModel& m) {
+    EXPECT_EQ(m.weights.size(), 1u);
+    if (++calls == 1) throw WeightError("planted");
+    return std::make_unique<test::ScriptModel>(std::vector<int>{0}, 8);
+  });
+  auto configuration = ModelConfiguration::from_directory(dir.path());
+  EXPECT_EQ(message_of<WeightError>([&] { load(configuration, registry); }), "planted");
+  EXPECT_EQ(load(configuration, registry).model->vocab_size(), 8);
+}
+
+TEST(Bind, takes_from_a_copy_so_that_a_failure_changes_nothing) {
+  test::TempDir dir;
+  test::write_model(dir.path(), golden("plain"));
+  auto config = load_config(dir.path());
+  LoadedModel loaded{config.config, config.json, {}, {}};
+  for (auto& [name, value] :
+       mx::load_safetensors((dir.path() / "model.safetensors").string()).first)
+    loaded.weights.emplace(name, value);
+  auto whole = loaded.weights;
+  auto names = [](auto& weights) {
+    std::vector<std::string> all;
+    for (auto& [name, value] : weights) all.push_back(name);
+    return all;
+  };
+  loaded.weights.erase("model.norm.weight");  // the last that the model takes
+  auto before = names(loaded.weights);
+  auto message = message_of<WeightError>([&] { builtin().create(loaded); });
+  EXPECT_TRUE(message.starts_with("model.norm.weight: missing;")) << message;
+  EXPECT_EQ(names(loaded.weights), before);
+  loaded.weights = whole;
+  loaded.weights.emplace("model.extra.weight", mx::zeros({2}));
+  message = message_of<WeightError>([&] { builtin().create(loaded); });
+  EXPECT_NE(message.find("model.extra.weight (2)"), message.npos) << message;
+  loaded.weights = whole;
+  for (int i = 0; i < 2; ++i)
+    EXPECT_LT(difference(*builtin().create(loaded), Golden::read(golden("plain"))), 1e-4f);
+}
+
+// -- ModelContext ----------------------------------------------------------------------------
+
+/// The first case of what Hugging Face's tokenizer gives for gpt2.json.
+struct EncodedText {
+  std::string text;
+  std::vector<TokenId> ids;
+
+  EncodedText() {
+    std::ostringstream json;
+    json << std::ifstream(std::string(kData) + "/text/gpt2.expected.json").rdbuf();
+    auto cases = io::Fields::parse(json.str()).objects("cases");
+    std::string hex;
+    std::vector<int> want;
+    cases.at(0).need("hex", &hex).need("ids", &want);
+    for (size_t i = 0; i < hex.size(); i += 2)
+      text += char(std::stoi(hex.substr(i, 2), nullptr, 16));
+    ids.assign(want.begin(), want.end());
+  }
+};
+
+class Context : public testing::Test {
+ protected:
+  Context() {
+    test::write_model(dir.path(), golden("plain"));
+    dir.write("tokenizer_config.json",
+              R"({"eos_token": "<|endoftext|>", "chat_template":
+                  "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if )"
+              R"(add_generation_prompt %}[assistant]{% endif %}"})");
+    dir.write("generation_config.json", R"({"temperature": 0.5})");
+  }
+  ModelContext context() {
+    return ModelContext::load(ModelConfiguration::from_directory(dir.path()), builtin());
+  }
+  test::TempDir dir;
+};
+
+TEST_F(Context, encodes_and_decodes_as_its_tokenizer) {
+  auto c = context();
+  EncodedText want;
+  EXPECT_EQ(c.encode(want.text), want.ids);
+  EXPECT_EQ(c.encode(want.text, false), want.ids);
+  EXPECT_EQ(c.decode(want.ids), want.text);
+  auto with_end = want.ids;
+  with_end.push_back(500);
+  EXPECT_EQ(c.decode(with_end), want.text + "<|endoftext|>");
+  EXPECT_EQ(c.decode(with_end, true), want.text);
+}
+
+TEST_F(Context, renders_the_chat_template) {
+  auto c = context();
+  std::string messages = R"([{"role": "user", "content": "Hi"}])";
+  EXPECT_EQ(c.apply_chat_template(messages), "[user]Hi[assistant]");
+  EXPECT_EQ(c.apply_chat_template(messages, {.add_generation_prompt = false}), "[user]Hi");
+  EXPECT_EQ(c.apply_chat_template_ids(messages), c.encode("[user]Hi[assistant]", false));
+  EXPECT_EQ(c.apply_chat_template_ids(messages, {.add_generation_prompt = false}),
+            c.encode("[user]Hi", false));
+}
+
+TEST_F(Context, continues_greedily_as_mlx_lm_from_a_fresh_cache_each_time) {
+  auto c = context();
+  auto g = Golden::read(golden("plain"));
+  auto prompt = g.ids("ids"), want = g.ids("tokens");
+  GenerateOptions options;
+  options.max_tokens = int(want.size());
+  options.ignore_eos = true;
+  for (int i = 0; i < 2; ++i) {
+    auto stream = c.stream_generate({prompt.begin(), prompt.end()}, options);
+    std::vector<int> got;
+    while (auto event = stream.next())
+      if (event->token) got.push_back(int(*event->token));
+    EXPECT_EQ(got, want);
+    auto all = c.generate({prompt.begin(), prompt.end()}, options);
+    EXPECT_EQ(std::vector<int>(all.tokens.begin(), all.tokens.end()), want);
+  }
+}
+
+TEST_F(Context, gives_its_parts_up) {
+  auto c = context();
+  EXPECT_EQ(c.config().model_type, "llama");
+  EXPECT_EQ(c.generation_defaults().temperature, 0.5f);
+  auto model = c.shared_model();
+  EXPECT_EQ(&c.model(), model.get());
+  auto parts = std::move(c).into_parts();
+  EXPECT_EQ(parts.model, model);
+  EXPECT_EQ(parts.config.model_type, "llama");
+  EXPECT_EQ(parts.tokenizer.vocab_size(), 501u);
+  EXPECT_EQ(parts.generation_defaults.temperature, 0.5f);
+  ModelContext again(model, parts.tokenizer, parts.config);
+  EXPECT_EQ(again.shared_model(), model);
+  EXPECT_EQ(again.generation_defaults().temperature, std::nullopt);
+}
+
+TEST_F(Context, reads_all_weights_on_demand_and_tells_how_far_it_is) {
+  auto c = context();
+  std::uint64_t bytes = 0;
+  auto shapes = io::Fields::parse(Golden::read(golden("plain")).metadata.at("weight_shapes"));
+  for (auto& name : shapes.keys()) {
+    std::vector<int> shape;
+    shapes.need(name, &shape);
+    bytes += std::accumulate(shape.begin(), shape.end(), std::uint64_t{4}, std::multiplies<>());
+  }
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> reports;
+  c.materialize(
+      [&](std::uint64_t done, std::uint64_t total) { reports.emplace_back(done, total); });
+  ASSERT_FALSE(reports.empty());
+  EXPECT_EQ(reports.back(), std::pair(bytes, bytes));
+  for (auto& [name, p] : c.model().manifest().params) EXPECT_TRUE(p->is_available()) << name;
+  c.materialize();
+}
+
+TEST(ModelContext, reports_large_weights_piece_by_piece) {
+  LoadedModel loaded;
+  loaded.config_json = R"({"model_type": "large"})";
+  for (auto name : {"a", "b", "c", "d", "e"})
+    loaded.weights.emplace(name, mx::zeros({10, 1 << 20}));  // 40 MiB, one number in memory
+  auto make = [](io::Fields, nn::WeightMap& w) -> std::unique_ptr<LanguageModel> {
+    for (auto name : {"a", "b", "c", "d", "e"}) nn::Scope(w).take(name, {10, 1 << 20});
+    return std::make_unique<test::ScriptModel>(std::vector<int>{0}, 8);
+  };
+  test::TempDir dir;
+  put_tokenizer(dir.path());
+  ModelContext c(bind(loaded, make), text::Tokenizer::from_directory(dir.path()), loaded.config);
+  std::vector<std::uint64_t> done;
+  c.materialize([&](std::uint64_t d, std::uint64_t total) {
+    done.push_back(d >> 20);
+    EXPECT_EQ(total >> 20, 200u);
+  });
+  EXPECT_EQ(done, (std::vector<std::uint64_t>{80, 160, 200}));
+}
+
+}  // namespace
+}  // namespace mlxcpp::lm
