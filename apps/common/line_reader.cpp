@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <clocale>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -58,9 +60,12 @@ struct LineReader::Editor {
     el_set(editor.get(), EL_EDITOR, "emacs");
     el_set(editor.get(), EL_SIGNAL, 1);
     el_set(editor.get(), EL_HIST, ::history, history.get());
-    // While a line is edited Ctrl-C is a key and no signal: it clears the line.
-    el_set(editor.get(), EL_SETTY, "-d", "intr=", nullptr);
-    el_set(editor.get(), EL_BIND, "^C", "em-kill-line", nullptr);
+    // While a line is edited Ctrl-C and Ctrl-Z are keys and no signals.
+    el_set(editor.get(), EL_SETTY, "-d", "-isig", nullptr);
+    el_set(editor.get(), EL_ADDFN, "clear-line", "Drop the line", clear_line);
+    el_set(editor.get(), EL_ADDFN, "suspend", "Stop the program for a while", suspend);
+    el_set(editor.get(), EL_BIND, "^C", "clear-line", nullptr);
+    el_set(editor.get(), EL_BIND, "^Z", "suspend", nullptr);
     el_set(editor.get(), EL_BIND, "^W", "ed-delete-prev-word", nullptr);
     el_set(editor.get(), EL_BIND, "^R", "em-inc-search-prev", nullptr);
   }
@@ -69,6 +74,20 @@ struct LineReader::Editor {
     void* self = nullptr;
     el_get(el, EL_CLIENTDATA, &self);
     return static_cast<Editor*>(self)->prompt.data();
+  }
+
+  static unsigned char clear_line(EditLine* el, int) {
+    const LineInfoW* line = el_wline(el);  // counts characters, as the calls below do
+    el_cursor(el, int(line->lastchar - line->cursor));
+    el_deletestr(el, int(line->lastchar - line->buffer));
+    return CC_REFRESH;
+  }
+
+  static unsigned char suspend(EditLine* el, int) {
+    el_set(el, EL_PREP_TERM, 0);
+    raise(SIGTSTP);
+    el_set(el, EL_PREP_TERM, 1);
+    return CC_REDISPLAY;
   }
 
   void remember(const std::string& line) {

@@ -19,7 +19,10 @@ namespace fs = std::filesystem;
 
 std::string joined(const std::vector<int>& ids) {
   std::string text;
-  for (int id : ids) text += (text.empty() ? "" : ",") + std::to_string(id);
+  for (int id : ids) {
+    if (!text.empty()) text += ',';
+    text += std::to_string(id);
+  }
   return text;
 }
 
