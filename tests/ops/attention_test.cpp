@@ -101,6 +101,7 @@ const RowsCase kRows[] = {
     {"same_offset", 4, {7, 7}, {4, 4}},
     {"same_offset_inside_the_store", 4, {5, 5}, {4, 4}},
     {"other_offsets_and_lengths", 4, {3, 6}, {4, 2}},
+    {"the_first_row_is_the_farthest", 3, {8, 3}, {3, 2}},
     {"one_query", 1, {10, 10}, {1, 1}},
     {"one_query_at_other_places", 1, {4, 10}, {1, 1}},
     {"an_idle_row", 3, {5, 8}, {0, 3}},

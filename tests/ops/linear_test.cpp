@@ -61,6 +61,13 @@ TEST_P(DenseLinear, with_float32_activations_is_exact_in_float32) {
   EXPECT_LT(relative(y, product_loop(x, w)), 1e-5);
 }
 
+TEST_P(DenseLinear, keeps_the_dtype_of_half_activations) {
+  array x = noise({2, 3, kIn}, 1, mx::bfloat16), w = noise({kOut, kIn}, 2, GetParam());
+  array y = linear(x, dense(w));
+  EXPECT_EQ(y.dtype(), mx::bfloat16);
+  EXPECT_LT(relative(y, product_loop(x, w)), 0.05);
+}
+
 TEST_P(DenseLinear, embeds_rows_in_the_dtype_that_models_compute_in) {
   array table = noise({7, 16}, 2, GetParam());
   array y = embed(ints({6, 0, 3, 3, 1, 6}, {2, 3}), dense(table));

@@ -258,13 +258,24 @@ TEST_P(LayerOf, llama_form_has_the_loops_gradient_for_its_parameters) {
   }
 }
 
-TEST(Layers, run_one_after_the_other_each_with_its_own_slots) {
+/// Keeps nothing; counts.
+struct CountingStore : KvStore {
+  int calls = 0;
+  KvView append(const array& k, const array& v, std::shared_ptr<const Rows> rows) override {
+    ++calls;
+    return {.k = k, .v = v, .key_index = {}, .rows = std::move(rows)};
+  }
+};
+
+TEST(Layers, run_one_after_the_other_each_with_its_own_store) {
   Parameters p = parameters(), other = p;
   other.at("down") = Numbers(noise({kDim, kHidden}, 77));
   LayerPlan first = plan_of(p, {}), second = plan_of(other, {});
-  Numbers h(noise({kBatch, kLength, kDim}, 1));
-  Layer slots = uncached();
-  Numbers y(layers(h.as(), {&first, &second}, Pass{slots.rows, {slots, slots}}));
+  CountingStore stores[2];
+  auto rows = uncached().rows;
+  Pass pass{rows, {{rows, {&stores[0]}, {}}, {rows, {&stores[1]}, {}}}};
+  Numbers h(noise({kBatch, kLength, kDim}, 1)), y(layers(h.as(), {&first, &second}, pass));
+  for (auto& store : stores) EXPECT_EQ(store.calls, 1);
   for (int b = 0; b < kBatch; ++b) {
     Numbers expected = layer_loop(layer_loop(row_of(h, b), p, {}), other, {});
     EXPECT_LT(test::relative(row_of(y, b), expected), 1e-5);
