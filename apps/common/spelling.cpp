@@ -1,30 +1,14 @@
 #include "apps/common/spelling.h"
 
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/base/strings.h"
 
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <numeric>
-#include <utility>
 
 namespace mlxcpp::apps {
 namespace {
-
-/// Levenshtein's: insertions, deletions and replacements.
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0u);
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      std::size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
 
 const CLI::App& chosen(const CLI::App& command) {
   auto verbs = command.get_subcommands();
@@ -46,7 +30,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& known
   std::size_t least = std::max<std::size_t>(1, word.size() / 3) + 1;
   for (auto& name : known) {
     bool begun = word.size() >= 2 && name.starts_with(word);
-    std::size_t d = begun ? 0 : distance(word, name);
+    std::size_t d = begun ? 0 : edit_distance(word, name);
     if (d < least) {
       least = d;
       best = name;

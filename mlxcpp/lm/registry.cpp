@@ -1,5 +1,6 @@
 // The table of model types: aliases, the registry, and this room's rows.
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/base/strings.h"
 #include "mlxcpp/lm/factory.h"
 #include "mlxcpp/lm/models/models.h"
 
@@ -33,20 +34,6 @@ struct Row {
 constexpr std::array kModels = {
     Row{"llama", make_llama},
 };
-
-int edit_distance(std::string_view a, std::string_view b) {
-  std::vector<int> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = int(j);
-  for (size_t i = 1; i <= a.size(); ++i) {
-    int diagonal = std::exchange(row[0], int(i));
-    for (size_t j = 1; j <= b.size(); ++j) {
-      int changed = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({changed, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
 
 /// Types that a misspelling or another version may have meant.
 std::string near_matches(std::string_view wanted, const std::vector<std::string>& known) {

@@ -2,6 +2,7 @@
 
 #include "mlxcpp/base/log.h"
 #include "mlxcpp/base/numbers.h"
+#include "mlxcpp/base/strings.h"
 
 #include <gtest/gtest.h>
 
@@ -39,6 +40,13 @@ TEST(Log, goes_to_the_injected_sink_only) {
   set_log_sink({});
   log(LogLevel::info, "two");
   EXPECT_EQ(seen, "one");
+}
+
+TEST(Strings, edit_distance_counts_single_changes) {
+  EXPECT_EQ(edit_distance("", "abc"), 3u);
+  EXPECT_EQ(edit_distance("kitten", "sitting"), 3u);
+  EXPECT_EQ(edit_distance("llama", "llama"), 0u);
+  EXPECT_EQ(edit_distance("flaw", "lawn"), 2u);
 }
 
 TEST(Numbers, overflow_is_an_answer) {
