@@ -280,6 +280,7 @@ TEST_P(Contract, shift_of_positions_stays_until_another_is_given) {
   piece(7, 8, {});
   piece(8, 9, {9, 0});
   c.keep_rows({0, 1});
+  c = c.fork();
   piece(9, 10, {});
   auto mark = c.mark();
   auto stray = input({ids(1, 2), ids(1, 2)});
@@ -448,6 +449,7 @@ TEST_P(Contract, gradients_are_finite_differences) {
       float error = std::abs(found - expect) /
                     (std::abs(found) + std::abs(expect) + 1e-2f * size.item<float>());
       best = std::min(best, error);
+      if (best < 0.005f) break;
     }
     EXPECT_LT(best, 0.01f) << names[i];
     EXPECT_GT(mx::max(mx::abs(grads[i])).item<float>(), 0) << names[i];
