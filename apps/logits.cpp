@@ -5,6 +5,7 @@
 #include "apps/common/safetensors_file.h"
 #include "apps/verbs.h"
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/builtin/models.h"
 #include "mlxcpp/lm/model.h"
 
 #include <mlx/ops.h>
@@ -88,7 +89,8 @@ int run(const Flags& flags) {
   at_least("--chunk", flags.chunk, 0);
   at_least("--steps", flags.steps, 0);
   auto ids = parse_ids("--tokens", flags.tokens);
-  auto model = load_bare_model(find_model(flags.model));
+  auto model = lm::load_model(lm::ModelConfiguration::from_directory(find_model(flags.model)),
+                              builtin_models());
   require_known(ids, model->vocab_size());
   auto arrays = compute(*model, ids, flags);
   for (auto& [name, values] : arrays) values = mx::contiguous(values);

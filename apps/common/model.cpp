@@ -7,9 +7,6 @@
 #include "mlxcpp/io/hub.h"
 #include "mlxcpp/io/weight_files.h"
 #include "mlxcpp/lm/gguf.h"
-#include "mlxcpp/lm/loaded_model.h"
-#include "mlxcpp/lm/model.h"
-#include "mlxcpp/nn/checkpoint.h"
 
 #include <CLI/CLI.hpp>
 
@@ -80,18 +77,6 @@ lm::ModelContext load_model(const std::string& name, const Chatter& chatter) {
     bar.update(done, total);
   });
   return context;
-}
-
-std::shared_ptr<const lm::LanguageModel> load_bare_model(const fs::path& path) {
-  auto registry = builtin_models();
-  if (!is_there(path / "config.json"))
-    return lm::load(lm::ModelConfiguration::from_directory(path), registry).model;
-  auto [config, json] = lm::load_config(path);
-  registry.require(config.model_type);
-  return registry.create({.config = config,
-                          .config_json = json,
-                          .weights = nn::load_safetensors(io::find_weight_files(path)),
-                          .quantization = nn::Quantization::read(io::Fields::parse(json))});
 }
 
 text::Tokenizer ModelFiles::tokenizer() const {

@@ -23,9 +23,6 @@ std::filesystem::path find_model(const std::string& name);
 /// Loads it with all weights in memory, showing progress.  Throws Interrupted on Ctrl-C.
 lm::ModelContext load_model(const std::string& name, const Chatter& chatter);
 
-/// Only the model, its weights lazy: a directory needs no tokenizer.
-std::shared_ptr<const lm::LanguageModel> load_bare_model(const std::filesystem::path& path);
-
 /// What a model's files say without its weights, whether its type is supported or not.
 struct ModelFiles {
   std::filesystem::path path;

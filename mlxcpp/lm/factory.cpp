@@ -57,51 +57,56 @@ std::optional<fs::path> gguf_of(const fs::path& path) {
   return found;
 }
 
-LoadedModelContext load_gguf(const fs::path& path,
-                             const ModelConfiguration& configuration,
-                             const ModelTypeRegistry& registry,
-                             const LoadOptions& options) {
-  auto file = io::Gguf::open(path);
+/// What a path holds, but for the tokenizer: nothing is constructed yet.
+struct Source {
+  fs::path path;
+  std::optional<io::Gguf> gguf;  // present: it is the model, its tokenizer included
   LoadedModel loaded;
-  loaded.config_json = config_from_gguf(file);
-  loaded.config = parse_config(loaded.config_json);
-  registry.require(loaded.config.model_type);
+};
+
+Source read_gguf(const fs::path& path,
+                 const ModelTypeRegistry& registry,
+                 const LoadOptions& options) {
+  Source s{path, io::Gguf::open(path), {}};
+  s.loaded.config_json = config_from_gguf(*s.gguf);
+  s.loaded.config = parse_config(s.loaded.config_json);
+  registry.require(s.loaded.config.model_type);
   std::uint64_t bytes = 0;
-  for (auto& t : file.tensors()) bytes += t.bytes.size();
+  for (auto& t : s.gguf->tensors()) bytes += t.bytes.size();
   detail::require_memory(bytes + bytes / 5, options.memory_limit);  // scales grow to float32
-  auto weights = weights_from_gguf(file);
-  loaded.weights = std::move(weights.arrays);
-  loaded.quantization = std::move(weights.quantization);
-  auto tokenizer = configuration.tokenizer_source()
-                       ? text::Tokenizer::from_directory(*configuration.tokenizer_source(),
-                                                         loaded.config.eos_token_ids)
-                       : tokenizer_from_gguf(file);
-  return {registry.create(loaded), std::move(tokenizer), loaded.config, {}};
+  auto weights = weights_from_gguf(*s.gguf);
+  s.loaded.weights = std::move(weights.arrays);
+  s.loaded.quantization = std::move(weights.quantization);
+  return s;
 }
 
-LoadedModelContext load_directory(const fs::path& directory,
-                                  const ModelConfiguration& configuration,
-                                  const ModelTypeRegistry& registry,
-                                  const LoadOptions& options) {
+Source read_directory(const fs::path& directory,
+                      const ModelTypeRegistry& registry,
+                      const LoadOptions& options) {
   auto [config, json] = load_config(directory);
   registry.require(config.model_type);
-  std::string tokenizer_directory = configuration.tokenizer_source().value_or(directory.string());
   auto files = io::find_weight_files(directory);
   if (files.kind == io::WeightFiles::Kind::npz)
     throw WeightError(describe(
         files.paths.at(0).string(), "npz weights are not supported", "safetensors or GGUF"));
   detail::require_memory(nn::tensor_bytes(files), options.memory_limit);
-  LoadedModel loaded{config, json, {}, nn::Quantization::read(io::Fields::parse(json))};
+  Source s{directory, {}, {config, json, {}, nn::Quantization::read(io::Fields::parse(json))}};
   if (files.kind == io::WeightFiles::Kind::gguf) {
     auto weights = weights_from_gguf(io::Gguf::open(files.paths.at(0)));
-    loaded.weights = std::move(weights.arrays);
-    loaded.quantization = std::move(weights.quantization);
+    s.loaded.weights = std::move(weights.arrays);
+    s.loaded.quantization = std::move(weights.quantization);
   } else {
-    loaded.weights = nn::load_safetensors(files);
+    s.loaded.weights = nn::load_safetensors(files);
   }
-  auto tokenizer = text::Tokenizer::from_directory(tokenizer_directory, config.eos_token_ids);
-  return {
-      registry.create(loaded), std::move(tokenizer), config, load_generation_defaults(directory)};
+  return s;
+}
+
+Source read_source(const ModelConfiguration& configuration,
+                   const ModelTypeRegistry& registry,
+                   const LoadOptions& options) {
+  fs::path path = locate(configuration.id(), options.resolver);
+  if (auto file = gguf_of(path)) return read_gguf(*file, registry, options);
+  return read_directory(path, registry, options);
 }
 
 }  // namespace
@@ -114,9 +119,22 @@ ModelConfiguration ModelConfiguration::with_tokenizer_source(std::string directo
 LoadedModelContext load(const ModelConfiguration& configuration,
                         const ModelTypeRegistry& registry,
                         const LoadOptions& options) {
-  fs::path path = locate(configuration.id(), options.resolver);
-  if (auto file = gguf_of(path)) return load_gguf(*file, configuration, registry, options);
-  return load_directory(path, configuration, registry, options);
+  Source s = read_source(configuration, registry, options);
+  bool own = s.gguf && !configuration.tokenizer_source();
+  auto tokenizer =
+      own ? tokenizer_from_gguf(*s.gguf)
+          : text::Tokenizer::from_directory(configuration.tokenizer_source().value_or(s.path),
+                                            s.loaded.config.eos_token_ids);
+  return {registry.create(s.loaded),
+          std::move(tokenizer),
+          s.loaded.config,
+          s.gguf ? GenerationDefaults{} : load_generation_defaults(s.path)};
+}
+
+std::shared_ptr<const LanguageModel> load_model(const ModelConfiguration& configuration,
+                                                const ModelTypeRegistry& registry,
+                                                const LoadOptions& options) {
+  return registry.create(read_source(configuration, registry, options).loaded);
 }
 
 ModelContext::ModelContext(std::shared_ptr<const LanguageModel> model,

@@ -114,6 +114,11 @@ LoadedModelContext load(const ModelConfiguration& configuration,
                         const ModelTypeRegistry& registry,
                         const LoadOptions& options = {});
 
+/// Only the model: a directory needs no tokenizer.  Otherwise as load().
+std::shared_ptr<const LanguageModel> load_model(const ModelConfiguration& configuration,
+                                                const ModelTypeRegistry& registry,
+                                                const LoadOptions& options = {});
+
 /// Bytes done and in all.
 using LoadProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
