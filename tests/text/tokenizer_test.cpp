@@ -154,6 +154,11 @@ TEST_F(Llama3, IdsBeyondTheVocabularyDecodeToNothing) {
   EXPECT_EQ(tokenizer_.decode(std::vector<TokenId>{9999, 0xffffffff}), "");
 }
 
+TEST(Tokenizer, WithoutABosTokenAPromptGetsTheOtherSpecialTokens) {
+  const Tokenizer unigram = Tokenizer::from_json(read(testing::data("unigram.json")));
+  EXPECT_EQ(unigram.encode_prompt("Hello").back(), *unigram.id("</s>"));
+}
+
 TEST(Tokenizer, PaddingAndTruncationOfTheTrainingAreOff) {
   Json json = read_json("gpt2.json");
   json["truncation"] = {

@@ -47,6 +47,8 @@ struct Kind {
   std::optional<TokenId> bos{};
 };
 
+void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.file; }
+
 class SpecKind : public ::testing::TestWithParam<Kind> {};
 
 TEST_P(SpecKind, GivesTheIdsOfTheTokenizerJson) {
