@@ -76,10 +76,11 @@ function(mlxcpp_program target)
   endif()
 endfunction()
 
-# mlxcpp_test(<room> <subject> [SOURCES more.cpp ..] [LINK <libraries>] [DEFINITIONS A=1 ..] [LABELS fast|slow ..])
-# compiles <subject>_test.cpp of the calling folder and registers each of its TESTs with ctest.
+# mlxcpp_test(<room> <subject> [SOURCES more.cpp ..] [LINK <libraries>] [DEFINITIONS A=1 ..] [LABELS fast|slow])
+# compiles <subject>_test.cpp of the calling folder and registers each of its TESTs with ctest as <room>.<test>.
+# One label only: gtest_discover_tests flattens lists.
 function(mlxcpp_test room subject)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;DEFINITIONS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "LABELS" "SOURCES;LINK;DEFINITIONS" ${ARGN})
   set(target ${room}_${subject}_test)
   if(NOT ARG_LABELS)
     set(ARG_LABELS fast)
@@ -90,8 +91,8 @@ function(mlxcpp_test room subject)
   target_compile_options(${target} PRIVATE -Wno-dangling-else)
   target_compile_definitions(${target} PRIVATE
     MLXCPP_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data" ${ARG_DEFINITIONS})
-  gtest_discover_tests(${target} TEST_PREFIX ${room}. DISCOVERY_TIMEOUT 60
-    PROPERTIES LABELS "${room};${ARG_LABELS}" TIMEOUT 600)
+  gtest_discover_tests(${target} TEST_PREFIX ${room}. NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS ${ARG_LABELS} TIMEOUT 600)
 endfunction()
 
 # mlxcpp_umbrella(<rooms>): `mlxcpp::mlxcpp` is all of them.
