@@ -36,13 +36,13 @@ struct Steps {
   std::vector<TokenId> tokens;
 };
 Steps run(const std::shared_ptr<const LanguageModel>& model,
-        const std::vector<TokenId>& prompt,
-        const GenerateOptions& options,
-        int steps,
-        std::uint64_t seed = 1) {
+          const std::vector<TokenId>& prompt,
+          const GenerateOptions& options,
+          int steps,
+          std::uint64_t seed = 1) {
   Steps r{std::make_shared<CachedPrompt>(
-            *model, CacheOptions{.max_kv_size = options.max_kv_size, .keep = options.keep}),
-        {}};
+              *model, CacheOptions{.max_kv_size = options.max_kv_size, .keep = options.keep}),
+          {}};
   Stepper stepper(model, r.cache, options, seed);
   stepper.prefill(prompt);
   for (int i = 0; i < steps; ++i) r.tokens.push_back(stepper.next().id);
