@@ -33,6 +33,7 @@ struct Row {
 };
 constexpr std::array kModels = {
     Row{"llama", make_llama},
+    Row{"qwen2", make_qwen2},
 };
 
 /// Types that a misspelling or another version may have meant.

@@ -3,6 +3,14 @@
 #include <cmath>
 
 namespace mlxcpp::nn {
+namespace {
+
+std::optional<ops::Norm> head_norm(const Scope& s, const AttentionShape& c) {
+  if (!c.qk_norm) return {};
+  return RmsNorm(s, c.head_dim, *c.qk_norm);
+}
+
+}  // namespace
 
 Attention::Attention(Scope s, const AttentionShape& c, ops::Rope r)
     : ops::SelfAttention{
@@ -13,8 +21,8 @@ Attention::Attention(Scope s, const AttentionShape& c, ops::Rope r)
           .head_dim = c.head_dim,
           .rope = std::move(r),
           .args = {.scale = c.scale.value_or(1 / std::sqrt(float(c.head_dim))), .window = c.window},
-          .q_norm = {},
-          .k_norm = {}} {}
+          .q_norm = head_norm(s / "q_norm", c),
+          .k_norm = head_norm(s / "k_norm", c)} {}
 
 GatedMlp::GatedMlp(Scope s, int dim, int hidden, ops::Activation activation, bool bias)
     : ops::Mlp{.gate = (s / "gate_proj").take_linear({hidden, dim}, bias),

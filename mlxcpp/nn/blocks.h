@@ -33,10 +33,11 @@ struct RmsNorm : ops::Norm {
 struct AttentionShape {
   int dim, heads, kv_heads, head_dim;
   bool bias = false, out_bias = false;
-  std::optional<float> scale = {};  // absent: 1 / sqrt(head_dim)
+  std::optional<float> qk_norm = {};  // its epsilon: q_norm and k_norm over each head
+  std::optional<float> scale = {};    // absent: 1 / sqrt(head_dim)
   int window = 0;
 };
-/// q_proj, k_proj, v_proj, o_proj.
+/// q_proj, k_proj, v_proj, o_proj, and q_norm, k_norm where there are any.
 struct Attention : ops::SelfAttention {
   Attention(Scope s, const AttentionShape& shape, ops::Rope rope);
 };

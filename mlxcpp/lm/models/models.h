@@ -6,5 +6,6 @@
 namespace mlxcpp::lm {
 
 MakeModelFunction make_llama;
+MakeModelFunction make_qwen2;
 
 }  // namespace mlxcpp::lm

@@ -1,0 +1,93 @@
+#include "mlxcpp/nn/config.h"
+
+#include "mlxcpp/base/error.h"
+#include "mlxcpp/io/checks.h"
+
+#include <utility>
+
+namespace mlxcpp::nn {
+
+void DecoderShape::fields(io::Fields& f) {
+  f.need("hidden_size", &hidden_size)
+      .need("num_hidden_layers", &num_hidden_layers)
+      .need("intermediate_size", &intermediate_size)
+      .need("num_attention_heads", &num_attention_heads)
+      .need("vocab_size", &vocab_size)
+      .may("num_key_value_heads", &num_key_value_heads)
+      .may("head_dim", &head_dim);
+  for (auto [key, value] : {std::pair{"hidden_size", hidden_size},
+                            {"num_hidden_layers", num_hidden_layers},
+                            {"intermediate_size", intermediate_size},
+                            {"num_attention_heads", num_attention_heads},
+                            {"num_key_value_heads", kv_heads()},
+                            {"vocab_size", vocab_size}})
+    io::require_positive(f.where(key), value);
+  if (!head_dim)
+    io::require_divisible(
+        f.where("hidden_size"), hidden_size, "num_attention_heads", num_attention_heads);
+  io::require_positive(f.where("head_dim"), head_size());
+  io::require_product(f.where("head_dim"), num_attention_heads, head_size());
+  io::require_divisible(
+      f.where("num_attention_heads"), num_attention_heads, "num_key_value_heads", kv_heads());
+}
+
+void RopeConfig::fields(io::Fields& f) {
+  f.may("max_position_embeddings", &max_position_embeddings)
+      .may("original_max_position_embeddings", &original_max_position_embeddings)
+      .may("rope_theta", &rope_theta)
+      .may("partial_rotary_factor", &partial_rotary_factor)
+      .may("rope_traditional", &rope_traditional)
+      .may("rope_scaling", &rope_scaling)
+      .may("rope_parameters", &rope_scaling);
+  io::require_positive(f.where("max_position_embeddings"), max_position_embeddings);
+  rope_theta = rope_scaling.rope_theta.value_or(rope_theta);
+  partial_rotary_factor = rope_scaling.partial_rotary_factor.value_or(partial_rotary_factor);
+  if (!(partial_rotary_factor > 0 && partial_rotary_factor <= 1))
+    throw ConfigError(describe(f.where("partial_rotary_factor"),
+                               "out of range",
+                               "above 0, at most 1",
+                               std::to_string(partial_rotary_factor)));
+}
+
+ops::Rope RopeConfig::make(int head_dim) const {
+  return make_rope({.dims = int(head_dim * partial_rotary_factor),
+                    .base = rope_theta,
+                    .traditional = rope_traditional,
+                    .max_positions = max_position_embeddings,
+                    .original_max_positions = original_max_position_embeddings},
+                   rope_scaling);
+}
+
+void SlidingLayers::fields(io::Fields& f, int layers) {
+  f.may("sliding_window", &sliding_window).may("layer_types", &layer_types);
+  bool used = first.has_value();
+  if (!layer_types.empty() && int(layer_types.size()) != layers)
+    throw ConfigError(describe(f.where("layer_types"),
+                               "wrong length",
+                               std::to_string(layers),
+                               std::to_string(layer_types.size())));
+  for (auto& type : layer_types) {
+    if (type != "full_attention" && type != "sliding_attention")
+      throw ConfigError(describe(
+          f.where("layer_types"), "unknown type", "full_attention or sliding_attention", type));
+    used |= type == "sliding_attention";
+  }
+  bool said = sliding_window || !layer_types.empty();
+  if (enabled && used && said)
+    io::require_positive(f.where("sliding_window"), sliding_window.value_or(0));
+}
+
+int SlidingLayers::window(int layer) const {
+  if (!enabled || !sliding_window) return 0;
+  bool slides =
+      layer_types.empty() ? first && layer >= *first : layer_types[layer] == "sliding_attention";
+  return slides ? *sliding_window : 0;
+}
+
+ops::Activation activation_named(const std::string& name, const std::string& where) {
+  if (auto a = ops::activation_of(name)) return *a;
+  throw UnsupportedError(
+      describe(where, "activation not supported", "silu, gelu or gelu_pytorch_tanh", name));
+}
+
+}  // namespace mlxcpp::nn

@@ -1,0 +1,51 @@
+// What the configs of most decoders have in common: each part reads its keys and checks them, and a
+// model's own config is made of the parts that it has.
+#pragma once
+
+#include "mlxcpp/nn/rope.h"
+#include "mlxcpp/ops/basic.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mlxcpp::nn {
+
+/// The extents of a decoder.  Every one is positive after fields(); products fit an int.
+struct DecoderShape {
+  int hidden_size, num_hidden_layers, intermediate_size, num_attention_heads, vocab_size;
+  std::optional<int> num_key_value_heads, head_dim;
+
+  void fields(io::Fields& f);
+  int kv_heads() const { return num_key_value_heads.value_or(num_attention_heads); }
+  int head_size() const { return head_dim.value_or(hidden_size / num_attention_heads); }
+};
+
+/// One rotation for all layers: rope_theta, rope_scaling or its newer name rope_parameters, and the
+/// lengths that they refer to.
+struct RopeConfig {
+  int max_position_embeddings = 2048;
+  std::optional<int> original_max_position_embeddings;
+  float rope_theta = 10000, partial_rotary_factor = 1;
+  bool rope_traditional = false;
+  RopeScaling rope_scaling;
+
+  void fields(io::Fields& f);
+  ops::Rope make(int head_dim) const;
+};
+
+/// Which layers look back only `sliding_window` tokens.
+struct SlidingLayers {
+  std::optional<int> sliding_window;
+  std::vector<std::string> layer_types;  // empty, or one for each layer
+  bool enabled = true;                   // set these two, from keys of other names, before fields()
+  std::optional<int> first = {};         // without layer_types: from here on; absent: none
+
+  void fields(io::Fields& f, int layers);
+  int window(int layer) const;  ///< 0: none
+};
+
+/// Throws UnsupportedError naming the key.
+ops::Activation activation_named(const std::string& name, const std::string& where);
+
+}  // namespace mlxcpp::nn
