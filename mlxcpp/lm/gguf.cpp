@@ -15,14 +15,31 @@ namespace {
 
 std::string architecture(const io::Gguf& g) { return g.need<std::string>("general.architecture"); }
 
-bool has_mapping(const std::string& arch) { return arch == "llama"; }
+struct Architecture {
+  std::string_view name;
+  bool interleaved;  // the rows of q and k, for a rope that turns neighbours
+  bool says_biases;  // config.json has attention_bias and mlp_bias
+};
+constexpr std::array kArchitectures = {
+    Architecture{"llama", true, true},
+    Architecture{"qwen2", false, false},
+    Architecture{"qwen3", false, false},
+};
 
-void require_mapping(const io::Gguf& g) {
-  std::string arch = architecture(g);
-  if (!has_mapping(arch))
-    throw UnsupportedError(describe(g.label(), "GGUF architecture not supported", "llama", arch));
+const Architecture* find_mapping(const std::string& arch) {
+  auto it = std::ranges::find(kArchitectures, arch, &Architecture::name);
+  return it == kArchitectures.end() ? nullptr : it;
+}
+
+const Architecture& require_mapping(const io::Gguf& g) {
+  std::string arch = architecture(g), known;
+  const Architecture* found = find_mapping(arch);
+  for (auto& a : kArchitectures) known += (known.empty() ? "" : ", ") + std::string(a.name);
+  if (!found)
+    throw UnsupportedError(describe(g.label(), "GGUF architecture not supported", known, arch));
   if (g.find<int>(arch + ".expert_count").value_or(0) > 0)
     throw UnsupportedError(describe(g.label(), "experts in a GGUF file are not supported"));
+  return *found;
 }
 
 /// The whole of a 1-D float tensor, such as rope_freqs.weight.
@@ -72,7 +89,9 @@ constexpr std::array kTop = {NamePair{"token_embd", "model.embed_tokens"},
                              NamePair{"output", "lm_head"}};
 constexpr std::array kLayer = {NamePair{"attn_norm", "input_layernorm"},
                                NamePair{"attn_q", "self_attn.q_proj"},
+                               NamePair{"attn_q_norm", "self_attn.q_norm"},
                                NamePair{"attn_k", "self_attn.k_proj"},
+                               NamePair{"attn_k_norm", "self_attn.k_norm"},
                                NamePair{"attn_v", "self_attn.v_proj"},
                                NamePair{"attn_output", "self_attn.o_proj"},
                                NamePair{"ffn_norm", "post_attention_layernorm"},
@@ -112,8 +131,8 @@ std::string config_from_gguf(const io::Gguf& g) {
   std::string arch = architecture(g);
   io::JsonWriter json;
   json.begin_object().member("model_type", arch);
-  if (!has_mapping(arch)) return json.end_object().str();
-  require_mapping(g);
+  if (!find_mapping(arch)) return json.end_object().str();
+  const Architecture& mapping = require_mapping(g);
   auto need = [&](const char* key) { return g.need<int>(arch + "." + key); };
   int width = need("embedding_length"), heads = need("attention.head_count");
   int context = need("context_length");
@@ -137,9 +156,10 @@ std::string config_from_gguf(const io::Gguf& g) {
       .member("max_position_embeddings", context)
       .member("rms_norm_eps", g.need<float>(arch + ".attention.layer_norm_rms_epsilon"))
       .member("rope_theta", g.find<float>(arch + ".rope.freq_base").value_or(10000))
-      .member("attention_bias", g.find_tensor("blk.0.attn_q.bias") != nullptr)
-      .member("mlp_bias", g.find_tensor("blk.0.ffn_gate.bias") != nullptr)
       .member("tie_word_embeddings", g.find_tensor("output.weight") == nullptr);
+  if (mapping.says_biases)
+    json.member("attention_bias", g.find_tensor("blk.0.attn_q.bias") != nullptr)
+        .member("mlp_bias", g.find_tensor("blk.0.ffn_gate.bias") != nullptr);
   if (rotated != head_dim && head_dim > 0)
     json.member("partial_rotary_factor", double(rotated) / head_dim);
   write_rope_scaling(json, g, arch, context);
@@ -148,16 +168,16 @@ std::string config_from_gguf(const io::Gguf& g) {
 }
 
 nn::GgufWeights weights_from_gguf(const io::Gguf& g) {
-  require_mapping(g);
+  bool interleaved = require_mapping(g).interleaved;
   std::string arch = architecture(g);
   int heads = g.need<int>(arch + ".attention.head_count");
   int kv_heads = g.find<int>(arch + ".attention.head_count_kv").value_or(heads);
   return nn::load_gguf(g, [&](std::string_view name) -> std::optional<nn::GgufTarget> {
     if (name == "rope_freqs.weight") return {};  // in the config already
     nn::GgufTarget target{huggingface_name(name)};
-    if (target.name.find(".self_attn.q_proj.") != std::string::npos)
+    if (interleaved && target.name.find(".self_attn.q_proj.") != std::string::npos)
       target.interleaved_heads = heads;
-    if (target.name.find(".self_attn.k_proj.") != std::string::npos)
+    if (interleaved && target.name.find(".self_attn.k_proj.") != std::string::npos)
       target.interleaved_heads = kv_heads;
     return target;
   });

@@ -34,6 +34,7 @@ struct Row {
 constexpr std::array kModels = {
     Row{"llama", make_llama},
     Row{"qwen2", make_qwen2},
+    Row{"qwen3", make_qwen3},
 };
 
 /// Types that a misspelling or another version may have meant.

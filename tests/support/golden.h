@@ -24,8 +24,8 @@ struct Golden {
   std::vector<int> ids(const std::string& name) const;
 };
 
-/// Paths in tests/data/lm of goldens whose file name matches prefix*suffix, sorted.
-std::vector<std::filesystem::path> golden_files(const std::string& prefix);
+/// Paths in tests/data/lm of goldens whose file name begins so, sorted.
+std::vector<std::filesystem::path> golden_files(const std::string& prefix = "");
 
 /// Writes a model directory as a checkpoint has it: config.json, model.safetensors, tokenizer.json.
 void write_model(const std::filesystem::path& directory, const std::filesystem::path& golden);

@@ -8,9 +8,9 @@ layout.
 """
 
 from common import DATA, WEIGHTS_RULE, check_size, command, save_golden, seeded, value, versions
-from llama import Mlx, dense_weights, prompt_ids
-from llama_rows import BASE as LLAMA
-from llama_rows import Row
+from golden import Mlx, dense_weights, prompt_ids
+from rows.llama import BASE as LLAMA
+from rows.row import Row
 
 import mlx.core as mx
 import numpy as np
@@ -31,7 +31,7 @@ WINDOW = {
 def row(name, config, make, **how):
     """Prefill of 24, five steps, save; load, three further steps."""
     prefill = how.get("prefill", [24])
-    r = Row(name, config)
+    r = Row(name, config, base=LLAMA)
     model = Mlx(r.config(), dense_weights(r, r.config())).model
     caches = [make(i) for i in range(len(model.layers))]
     ids = prompt_ids(config["vocab_size"])

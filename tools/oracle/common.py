@@ -97,4 +97,4 @@ def check_size(path):
     size = path.stat().st_size
     if size > MAX_FILE:
         raise SystemExit(f"{path.name}: {size} bytes, more than {MAX_FILE}")
-    print(f"{path.relative_to(DATA.parent)}  {size}")
+    print(f"{path.name}  {size}", flush=True)

@@ -1,8 +1,8 @@
-"""Converts a llama GGUF file to an mlx-lm directory without losing a bit.
+"""Converts a llama, qwen2 or qwen3 GGUF file to an mlx-lm directory without losing a bit.
 
 Q4_0, Q4_1 and Q8_0 stay quantised (affine, group 32, float32 scales and biases made from the
-file's float16), F32 stays, F16 and BF16 widen to float32. llama.cpp's interleave of q and k rows
-is undone; the tokenizer and the chat template are written from the metadata.
+file's float16), F32 stays, F16 and BF16 widen to float32. llama.cpp's interleave of llama's q and k
+rows is undone; the tokenizer and the chat template are written from the metadata.
 
     python tools/oracle/gguf_to_mlx.py FILE.gguf OUT_DIR
 """
@@ -22,6 +22,8 @@ LAYER_NAMES = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
     "attn_output": "self_attn.o_proj",
     "ffn_norm": "post_attention_layernorm",
     "ffn_gate": "mlp.gate_proj",
@@ -82,36 +84,47 @@ def field(reader, key, default=None):
     return default if f is None else f.contents()
 
 
+CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+
+
 def read_config(reader):
-    heads = field(reader, "llama.attention.head_count")
-    hidden = field(reader, "llama.embedding_length")
+    arch = field(reader, "general.architecture")
+    get = lambda key, default=None: field(reader, f"{arch}.{key}", default)
+    heads, hidden = get("attention.head_count"), get("embedding_length")
     names = {t.name for t in reader.tensors}
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+    config = {
+        "architectures": [CLASSES[arch]],
+        "model_type": arch,
         "hidden_size": hidden,
-        "num_hidden_layers": field(reader, "llama.block_count"),
-        "intermediate_size": field(reader, "llama.feed_forward_length"),
+        "num_hidden_layers": get("block_count"),
+        "intermediate_size": get("feed_forward_length"),
         "num_attention_heads": heads,
-        "num_key_value_heads": field(reader, "llama.attention.head_count_kv", heads),
-        "head_dim": field(reader, "llama.attention.key_length", hidden // heads),
-        "rms_norm_eps": field(reader, "llama.attention.layer_norm_rms_epsilon"),
-        "max_position_embeddings": field(reader, "llama.context_length"),
-        "rope_theta": field(reader, "llama.rope.freq_base", 10000.0),
-        "vocab_size": field(
-            reader, "llama.vocab_size", len(field(reader, "tokenizer.ggml.tokens", []))
-        ),
+        "num_key_value_heads": get("attention.head_count_kv", heads),
+        "head_dim": get("attention.key_length", hidden // heads),
+        "rms_norm_eps": get("attention.layer_norm_rms_epsilon"),
+        "max_position_embeddings": get("context_length"),
+        "rope_theta": get("rope.freq_base", 10000.0),
+        "vocab_size": get("vocab_size", len(field(reader, "tokenizer.ggml.tokens", []))),
         "tie_word_embeddings": "output.weight" not in names,
-        "attention_bias": "blk.0.attn_q.bias" in names,
-        "mlp_bias": "blk.0.ffn_up.bias" in names,
         "bos_token_id": field(reader, "tokenizer.ggml.bos_token_id"),
         "eos_token_id": field(reader, "tokenizer.ggml.eos_token_id"),
     }
+    if arch == "llama":
+        config["attention_bias"] = "blk.0.attn_q.bias" in names
+        config["mlp_bias"] = "blk.0.ffn_up.bias" in names
+    return config
+
+
+def interleaved_heads(config):
+    """Projections whose rows llama.cpp's converter reorders, and the heads of each."""
+    if config["model_type"] != "llama":
+        return {}
+    return {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
 
 
 def convert_weights(reader, config):
     """All tensors under mlx-lm's names, and the config's `quantization` (None when dense)."""
-    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+    heads = interleaved_heads(config)
     out, bits_of = {}, {}
     for t in reader.tensors:
         if t.name == "rope_freqs.weight":
@@ -141,14 +154,28 @@ def convert_weights(reader, config):
 
 
 def write_tokenizer(reader, out):
-    """tokenizer.json for a gpt2-type byte-level BPE (pre `smollm`: digits one by one)."""
+    """tokenizer.json for a gpt2-type byte-level BPE."""
     tokens = field(reader, "tokenizer.ggml.tokens")
     types = field(reader, "tokenizer.ggml.token_type")
     pre = field(reader, "tokenizer.ggml.pre")
-    if field(reader, "tokenizer.ggml.model") != "gpt2" or pre not in ("smollm", "gpt-2"):
-        raise SystemExit(f"tokenizer: expected gpt2 with pre smollm or gpt-2, found pre {pre}")
+    if field(reader, "tokenizer.ggml.model") != "gpt2":
+        raise SystemExit("tokenizer: expected gpt2")
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    digits = {"type": "Digits", "individual_digits": True}
+    normalizer = None
+    if pre == "gpt-2":
+        splits = byte_level
+    elif pre == "smollm":  # digits one by one
+        digits = {"type": "Digits", "individual_digits": True}
+        splits = {"type": "Sequence", "pretokenizers": [digits, byte_level]}
+    elif pre == "qwen2":
+        from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+        normalizer = {"type": "NFC"}
+        pattern = {"Regex": PRETOKENIZE_REGEX}
+        split = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
+        splits = {"type": "Sequence", "pretokenizers": [split, {**byte_level, "use_regex": False}]}
+    else:
+        raise SystemExit(f"tokenizer: expected pre gpt-2, smollm or qwen2, found {pre}")
     added = [
         {"id": i, "content": tokens[i], "single_word": False, "lstrip": False, "rstrip": False,
          "normalized": False, "special": kind == 3}
@@ -159,10 +186,8 @@ def write_tokenizer(reader, out):
         "truncation": None,
         "padding": None,
         "added_tokens": added,
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [digits, byte_level]}
-        if pre == "smollm"
-        else byte_level,
+        "normalizer": normalizer,
+        "pre_tokenizer": splits,
         "post_processor": None,
         "decoder": byte_level,
         "model": {
@@ -188,7 +213,7 @@ def write_tokenizer(reader, out):
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
-        "model_max_length": field(reader, "llama.context_length"),
+        "model_max_length": read_config(reader)["max_position_embeddings"],
         **special,
     }
     template = field(reader, "tokenizer.chat_template")
@@ -201,7 +226,7 @@ def check_lossless(reader, weights, config):
     """Dequantises both sides and returns the largest difference (0.0, or the script is wrong)."""
     import mlx.core as mx
 
-    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+    heads = interleaved_heads(config)
     worst = 0.0
     for t in reader.tensors:
         if t.name == "rope_freqs.weight":

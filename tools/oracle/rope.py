@@ -9,7 +9,7 @@ attention_factor.
 """
 
 from common import DATA, command, save_json, versions
-from llama_rows import LLAMA3, LONGROPE, YARN
+from rows.llama import LLAMA3, LONGROPE, YARN
 
 import mlx.core as mx
 import mlx.nn as nn

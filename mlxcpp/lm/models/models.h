@@ -7,5 +7,6 @@ namespace mlxcpp::lm {
 
 MakeModelFunction make_llama;
 MakeModelFunction make_qwen2;
+MakeModelFunction make_qwen3;
 
 }  // namespace mlxcpp::lm

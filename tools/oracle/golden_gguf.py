@@ -1,9 +1,9 @@
-"""Tiny llama GGUF files and their logits: tests/data/lm/llama_gguf_<row>.{gguf,safetensors}.
+"""Tiny GGUF files and their logits: tests/data/lm/<architecture>_gguf_<name>.{gguf,safetensors}.
 
 The expected logits are mlx-lm's, in float32, on the dequantised weights in Hugging Face order;
 transformers' own GGUF reader is the second opinion.
 
-    python tools/oracle/llama_gguf.py [ROW ...]
+    python tools/oracle/golden_gguf.py [ROW ...]
 """
 
 import json
@@ -11,10 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import llama as oracle
+import golden as oracle
 from common import DATA, WEIGHTS_RULE, check_size, command, save_golden, seeded, versions
-from gguf_to_mlx import convert
-from llama_rows import BASE as LLAMA
+from gguf_to_mlx import convert, interleaved_heads
+from rows import llama, qwen2, qwen3
 
 import gguf
 import mlx.core as mx
@@ -28,6 +28,8 @@ from tokenizers import Tokenizer
 
 GGUF_NAMES = {
     "input_layernorm": "attn_norm",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
@@ -43,8 +45,8 @@ TEMPLATE = (
     "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n'}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-TEXTS = ["the world", " hello world", "naïve 東京 🍮", "a1234 b", "<|im_start|>user\nhi<|im_end|>", ""]
-BASE = {
+TEXTS = ["the world", " hello world", "naïve 東京 🍮", "nai\u0308ve", "a1234 b", "<|im_start|>user\nhi<|im_end|>", ""]
+SMALL = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "intermediate_size": 64,
@@ -52,6 +54,14 @@ BASE = {
     "num_key_value_heads": 2,
     "tie_word_embeddings": False,
 }
+NOT_IN_FILE = ["max_window_layers", "sliding_window", "use_sliding_window"]
+BASES = {
+    name: {k: v for k, v in {**module.BASE, **SMALL}.items() if k not in NOT_IN_FILE}
+    for name, module in [("llama", llama), ("qwen2", qwen2), ("qwen3", qwen3)]
+}
+BASES["qwen3"].pop("attention_bias")
+BASES["qwen3"]["head_dim"] = 16
+PRE = {"llama": "smollm", "qwen2": "qwen2", "qwen3": "qwen2"}
 LLAMA3 = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -60,38 +70,47 @@ LLAMA3 = {
     "original_max_position_embeddings": 64,
 }
 # name: (tensor type of matrices, of the embedding, config changes)
+YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 ROWS = {
-    "f32": (T.F32, T.F32, {"num_hidden_layers": 1, "tie_word_embeddings": True}),
-    "f16": (T.F16, T.F16, {}),
-    "bf16": (T.BF16, T.BF16, {}),
-    "q8_0": (T.Q8_0, T.Q8_0, {}),
-    "q4_0": (T.Q4_0, T.Q4_0, {}),
-    "q4_1": (T.Q4_1, T.Q4_1, {}),
-    "mixed": (T.Q4_1, T.Q8_0, {"tie_word_embeddings": True}),
-    "key_length": (T.Q8_0, T.Q8_0, {"head_dim": 16}),
-    "bias": (T.F16, T.F16, {"attention_bias": True, "tie_word_embeddings": True}),
-    "rope_freqs": (T.Q8_0, T.Q8_0, {"rope_scaling": LLAMA3}),
-    "rope_linear": (T.Q8_0, T.Q8_0, {"rope_scaling": {"type": "linear", "factor": 4.0}}),
-    "rope_yarn": (
-        T.Q8_0,
-        T.Q8_0,
-        {"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}},
-    ),
+    "llama_gguf_f32": (T.F32, T.F32, {"num_hidden_layers": 1, "tie_word_embeddings": True}),
+    "llama_gguf_f16": (T.F16, T.F16, {}),
+    "llama_gguf_bf16": (T.BF16, T.BF16, {}),
+    "llama_gguf_q8_0": (T.Q8_0, T.Q8_0, {}),
+    "llama_gguf_q4_0": (T.Q4_0, T.Q4_0, {}),
+    "llama_gguf_q4_1": (T.Q4_1, T.Q4_1, {}),
+    "llama_gguf_mixed": (T.Q4_1, T.Q8_0, {"tie_word_embeddings": True}),
+    "llama_gguf_key_length": (T.Q8_0, T.Q8_0, {"head_dim": 16}),
+    "llama_gguf_bias": (T.F16, T.F16, {"attention_bias": True, "tie_word_embeddings": True}),
+    "llama_gguf_rope_freqs": (T.Q8_0, T.Q8_0, {"rope_scaling": LLAMA3}),
+    "llama_gguf_rope_linear": (T.Q8_0, T.Q8_0, {"rope_scaling": {"type": "linear", "factor": 4.0}}),
+    "llama_gguf_rope_yarn": (T.Q8_0, T.Q8_0, {"rope_scaling": YARN}),
+    "qwen2_gguf_f16": (T.F16, T.F16, {}),
+    "qwen2_gguf_q8_0": (T.Q8_0, T.Q8_0, {"tie_word_embeddings": True}),
+    "qwen2_gguf_q4_0": (T.Q4_0, T.Q4_0, {}),
+    "qwen2_gguf_rope_yarn": (T.Q8_0, T.Q8_0, {"rope_scaling": YARN}),
+    "qwen3_gguf_bf16": (T.BF16, T.BF16, {}),
+    "qwen3_gguf_q8_0": (T.Q8_0, T.Q8_0, {}),
+    "qwen3_gguf_q4_1": (T.Q4_1, T.Q8_0, {"tie_word_embeddings": True}),
 }
 NOTES = {
-    "mixed": "as the default model: Q4_1, token_embd Q8_0, tied (no output.weight)",
-    "key_length": "llama.attention.key_length and value_length 16, not embedding / heads",
-    "bias": "attn_q.bias and attn_k.bias are interleaved like their weights",
-    "rope_freqs": "llama3 scaling arrives as the tensor rope_freqs.weight: frequency i is divided "
+    "llama_gguf_mixed": "as the default model: Q4_1, token_embd Q8_0, tied (no output.weight)",
+    "llama_gguf_key_length": "llama.attention.key_length and value_length 16, not embedding / heads",
+    "llama_gguf_bias": "attn_q.bias and attn_k.bias are interleaved like their weights",
+    "llama_gguf_rope_freqs": "llama3 scaling arrives as the tensor rope_freqs.weight: frequency i is divided "
     "by its element i; there is no rope.scaling metadata",
-    "rope_linear": "llama.rope.scaling.type linear, .factor",
-    "rope_yarn": "llama.rope.scaling.type yarn, .factor, .original_context_length",
+    "llama_gguf_rope_linear": "llama.rope.scaling.type linear, .factor",
+    "llama_gguf_rope_yarn": "llama.rope.scaling.type yarn, .factor, .original_context_length",
 }
 SECOND = {  # why transformers' reader is not asked
-    "bias": "transformers drops the biases",
-    "rope_freqs": "transformers drops rope_freqs.weight",
-    "rope_linear": "transformers drops rope.scaling",
-    "rope_yarn": "transformers drops rope.scaling",
+    "llama_gguf_bias": "transformers drops the biases",
+    "llama_gguf_rope_freqs": "transformers drops rope_freqs.weight",
+    "llama_gguf_rope_linear": "transformers drops rope.scaling",
+    "llama_gguf_rope_yarn": "transformers drops rope.scaling",
+    "qwen2_gguf_rope_yarn": "transformers drops rope.scaling",
+    **{
+        f"qwen3_gguf_{kind}": "transformers does not read qwen3.attention.key_length"
+        for kind in ["bf16", "q8_0", "q4_1"]
+    },
 }
 
 
@@ -166,10 +185,11 @@ def freq_factors(config):
 
 def write_gguf(path, config, weights, kind, embed_kind):
     """Writes the file and returns the dequantised weights in Hugging Face order."""
-    w = gguf.GGUFWriter(str(path), "llama")
+    arch = config["model_type"]
+    w = gguf.GGUFWriter(str(path), arch)
     heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
     d = config.get("head_dim") or config["hidden_size"] // heads
-    w.add_name("tiny llama")
+    w.add_name(f"tiny {arch}")
     w.add_block_count(config["num_hidden_layers"])
     w.add_context_length(config["max_position_embeddings"])
     w.add_embedding_length(config["hidden_size"])
@@ -184,10 +204,10 @@ def write_gguf(path, config, weights, kind, embed_kind):
         w.add_key_length(d)
         w.add_value_length(d)
     add_scaling(w, config)
-    add_tokenizer(w)
+    add_tokenizer(w, PRE[arch])
     dense = {}
     for name, value in weights.items():
-        n = {"q_proj": heads, "k_proj": kv}.get(name.split(".")[-2])
+        n = interleaved_heads(config).get(name.split(".")[-2])
         stored = interleave(value, n) if n else value
         as_kind = embed_kind if "embed_tokens" in name else kind if value.ndim == 2 else T.F32
         raw = quantize(stored, as_kind)
@@ -214,10 +234,10 @@ def add_scaling(w, config):
         w.add_rope_scaling_orig_ctx_len(s["original_max_position_embeddings"])
 
 
-def add_tokenizer(w):
+def add_tokenizer(w, pre):
     tokens, types, merges = vocabulary()
     w.add_tokenizer_model("gpt2")
-    w.add_tokenizer_pre("smollm")
+    w.add_tokenizer_pre(pre)
     w.add_token_list(tokens)
     w.add_token_types(types)
     w.add_token_merges(merges)
@@ -238,9 +258,10 @@ def converted(path, scaling):
         model, tokenizer = load(d)
         tok = Tokenizer.from_file(d + "/tokenizer.json")
         ids = {t: tok.encode(t, add_special_tokens=False).ids for t in TEXTS}
+        back = {t: tok.decode(ids[t], skip_special_tokens=False) for t in TEXTS}
         messages = [{"role": "user", "content": "the world"}]
         chat = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return model, {"ids": ids, "messages": messages, "chat": chat}
+        return model, {"ids": ids, "decoded": back, "messages": messages, "chat": chat}
 
 
 class AsMlx(oracle.Mlx):
@@ -250,18 +271,18 @@ class AsMlx(oracle.Mlx):
 
 class TransformersGguf(oracle.Transformers):
     def __init__(self, path):
-        self.model = transformers.LlamaForCausalLM.from_pretrained(
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(
             str(path.parent), gguf_file=path.name, dtype=torch.float32, attn_implementation="eager"
         ).eval()
 
 
 def make_row(name):
     kind, embed_kind, changes = ROWS[name]
-    config = {**LLAMA, **BASE, **changes}
+    config = {**BASES[name.split("_")[0]], **changes}
     config["vocab_size"] = len(vocabulary()[0])
     shapes = oracle.shapes(config, head=not config["tie_word_embeddings"])
     weights = {k: seeded(k, s) for k, s in shapes.items()}
-    path = DATA / "lm" / f"llama_gguf_{name}.gguf"
+    path = DATA / "lm" / f"{name}.gguf"
     dense = write_gguf(path, config, weights, kind, embed_kind)
     check_size(path)
     ids = oracle.prompt_ids(config["vocab_size"])
@@ -279,7 +300,7 @@ def make_row(name):
         "versions": versions(),
         "command": f"{command()} {name}",
         "tolerance": f"{oracle.TOLERANCE} of the largest absolute logit",
-        "weights_rule": f"llama_gguf_{name}.gguf (made from: {WEIGHTS_RULE})",
+        "weights_rule": f"{name}.gguf (made from: {WEIGHTS_RULE})",
         "note": NOTES.get(name, ""),
         "largest_logit": repr(largest),
         "smallest_gap": repr(oracle.smallest_gap(want[2])),
@@ -288,7 +309,7 @@ def make_row(name):
         "text": text,
     }
     save_golden(
-        DATA / "lm" / f"llama_gguf_{name}.safetensors",
+        DATA / "lm" / f"{name}.safetensors",
         {"ids": ids, "logits": want[0], "tokens": want[1], "step_logits": want[2]},
         meta,
     )

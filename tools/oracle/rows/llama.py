@@ -1,6 +1,6 @@
-"""The rows of the llama golden table: one configuration each, and who decides where readers differ."""
+"""The rows of the llama golden table."""
 
-from dataclasses import dataclass, field
+from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling
 
 BASE = {
     "architectures": ["LlamaForCausalLM"],
@@ -19,35 +19,6 @@ BASE = {
     "mlp_bias": False,
     "hidden_act": "silu",
 }
-ABSENT = object()  # a key taken out of BASE
-
-
-@dataclass
-class Row:
-    name: str
-    changes: dict = field(default_factory=dict)
-    note: str = ""
-    reference: str = "mlx-lm"  # whose numbers `logits` holds where the two disagree
-    head: bool = True  # the checkpoint holds lm_head.weight
-    hf_type: str = "llama"  # the transformers class that reads the row
-    hf_changes: dict = field(default_factory=dict)  # only for transformers
-    readings: str = "same"  # "same" | "other" (the two disagree) | "mlx-lm refuses"
-    dtype: str = "float32"  # of the stored weights
-    quantize: dict | None = None  # mlx_lm's quantization config; packed tensors go to a file
-    quantize_config: dict | None = None  # what config.json says, when it says less than `quantize`
-
-    def config(self):
-        merged = {**BASE, **self.changes}
-        return {k: v for k, v in merged.items() if v is not ABSENT}
-
-
-def scaling(name, changes, note="", **row):
-    """A rope row; `changes` is the rope_scaling table."""
-    extra = row.pop("config", {})
-    return Row(name, {"rope_scaling": changes, **extra}, note, **row)
-
-
-HF = {"reference": "transformers", "readings": "other"}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 LLAMA3 = {
     "rope_type": "llama3",
@@ -74,7 +45,7 @@ ROWS = [
         hf_type="mistral",
         **HF,
     ),
-    Row("iquestcoder", {"model_type": "iquestcoder"}),
+    Row("iquestcoder", {"model_type": "iquestcoder"}, hf_type="llama"),
     Row("tied", {"tie_word_embeddings": True}, head=False),
     Row(
         "tied_extra_head",
@@ -220,8 +191,7 @@ ROWS = [
         {**SLIDING, "layer_types": ["sliding_attention"] * 4},
         "mlx-lm needs one full_attention layer (ValueError)",
         hf_type="ministral",
-        reference="transformers",
-        readings="mlx-lm refuses",
+        **HF_ALONE,
     ),
     Row("float16", dtype="float16", note="weights rounded to float16, computed in float32"),
     Row("bfloat16", dtype="bfloat16", note="weights rounded to bfloat16, computed in float32"),
@@ -241,32 +211,27 @@ WIDE = {  # in-dimensions of 128, everything else as small as it can be
 }
 
 
-def quantized(name, bits, group, mode, size=None, note="", **row):
-    quantize = {"group_size": group, "bits": bits, "mode": mode, **row.pop("per_layer", {})}
-    size = size or (WIDE if group == 128 else SMALL)
-    return Row(f"quant_{name}", dict(size), note, head=False, quantize=quantize, **row)
-
-
 ROWS += [
-    quantized(f"affine_{bits}_{group}", bits, group, "affine")
+    quantized(f"affine_{bits}_{group}", bits, group, "affine", WIDE if group == 128 else SMALL)
     for group in (32, 64, 128)
     for bits in (2, 3, 4, 5, 6, 8)
 ]
 ROWS += [
-    quantized("mxfp4", 4, 32, "mxfp4"),
-    quantized("mxfp8", 8, 32, "mxfp8"),
-    quantized("nvfp4", 4, 16, "nvfp4"),
+    quantized("mxfp4", 4, 32, "mxfp4", SMALL),
+    quantized("mxfp8", 8, 32, "mxfp8", SMALL),
+    quantized("nvfp4", 4, 16, "nvfp4", SMALL),
     quantized(
-        "float16_scales", 4, 64, "affine", note="float16 scales and norms, computed in float32", dtype="float16"
+        "float16_scales", 4, 64, "affine", SMALL, note="float16 scales and norms, computed in float32", dtype="float16"
     ),
     quantized(
-        "bfloat16_scales", 4, 64, "affine", note="bfloat16 scales and norms, computed in float32", dtype="bfloat16"
+        "bfloat16_scales", 4, 64, "affine", SMALL, note="bfloat16 scales and norms, computed in float32", dtype="bfloat16"
     ),
     quantized(
         "per_layer",
         4,
         32,
         "affine",
+        SMALL,
         note="embed_tokens 8 bits group 64, down_proj mxfp4, q_proj 3 bits, v_proj dense (false)",
         per_layer={
             "model.embed_tokens": {"group_size": 64, "bits": 8},
@@ -280,18 +245,19 @@ ROWS += [
         4,
         32,
         "affine",
+        head=True,
         size={**SMALL, "tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True},
         note="quantised lm_head, float32 biases beside quantised weights (.bias is the layer's, "
         ".biases the quantiser's)",
     ),
 ]
-ROWS[-1].head = True
 ROWS.append(
     quantized(
         "inferred",
         4,
         64,
         "affine",
+        SMALL,
         note="config.json names one width (4 bits, group 64); the file holds others, which mlx-lm "
         "infers from shapes and the dtype of scales: q_proj 8 bits group 32, k_proj mxfp4, "
         "gate_proj mxfp8, up_proj nvfp4, down_proj dense without an entry",

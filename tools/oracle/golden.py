@@ -1,19 +1,16 @@
-"""Golden logits of tiny llamas: tests/data/lm/llama_<row>.safetensors and README-differences.md.
+"""Golden logits of tiny models: what tools/oracle/add runs.
 
-mlx-lm in float32 runs every row of llama_rows.py; transformers is the second opinion, and the
-first one where the row says so. Weights are name-seeded (README.md) or, quantised, in a file.
-
-    python tools/oracle/llama.py [ROW ...]
+mlx-lm in float32 runs every row of rows/; transformers is the second opinion, and the first one
+where the row says so. Weights are name-seeded (README.md) or, quantised, in a file.
 """
 
+import copy
 import json
-import sys
 import tempfile
 from pathlib import Path
 
-from common import DATA, WEIGHTS_RULE, check_size, command, fnv1a64, save_golden, seeded, splitmix64, versions
+from common import WEIGHTS_RULE, check_size, fnv1a64, save_golden, seeded, splitmix64, versions
 from gguf_to_mlx import undo_interleave
-from llama_rows import ROWS
 
 import mlx.core as mx
 import numpy as np
@@ -22,6 +19,7 @@ import transformers
 from mlx.utils import tree_map
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
+from safetensors import safe_open
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -34,33 +32,28 @@ def prompt_ids(vocab):
     return ((splitmix64(state) >> np.uint64(40)) % np.uint64(vocab)).astype(np.int32)
 
 
-def shapes(c, head):
+def hf_config(config, hf_type=None):
+    """A configuration as transformers reads it."""
+    config = copy.deepcopy(config)  # transformers writes into nested tables
+    config["model_type"] = hf_type or config["model_type"]
+    config.pop("quantization", None)
+    if config["model_type"] == "ministral":  # it has no default for it
+        config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
+    return transformers.AutoConfig.for_model(**config)
+
+
+def shapes(config, head, hf_type=None):
     """Names and shapes of the checkpoint's tensors, as transformers names them."""
-    heads = c["num_attention_heads"]
-    kv = c.get("num_key_value_heads") or heads
-    d = c.get("head_dim") or c["hidden_size"] // heads
-    D, F = c["hidden_size"], c["intermediate_size"]
-    out = {"model.embed_tokens.weight": (c["vocab_size"], D), "model.norm.weight": (D,)}
-    if head:
-        out["lm_head.weight"] = (c["vocab_size"], D)
-    attention = {"q": (heads * d, D), "k": (kv * d, D), "v": (kv * d, D), "o": (D, heads * d)}
-    mlp = {"gate": (F, D), "up": (F, D), "down": (D, F)}
-    for i in range(c["num_hidden_layers"]):
-        p = f"model.layers.{i}."
-        out[p + "input_layernorm.weight"] = out[p + "post_attention_layernorm.weight"] = (D,)
-        for room, parts, bias in [
-            ("self_attn", attention, c.get("attention_bias")),
-            ("mlp", mlp, c.get("mlp_bias")),
-        ]:
-            for k, shape in parts.items():
-                out[f"{p}{room}.{k}_proj.weight"] = shape
-                if bias:
-                    out[f"{p}{room}.{k}_proj.bias"] = shape[:1]
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(hf_config(config, hf_type))
+    out = {k: tuple(v.shape) for k, v in model.state_dict().items()}
+    if not head:
+        out.pop("lm_head.weight")
     return out
 
 
 def dense_weights(row, config):
-    out = {k: mx.array(seeded(k, s)) for k, s in shapes(config, row.head).items()}
+    out = {k: mx.array(seeded(k, s)) for k, s in shapes(config, row.head, row.hf_type).items()}
     return {k: v.astype(getattr(mx, row.dtype)) for k, v in out.items()}
 
 
@@ -120,22 +113,11 @@ class Mlx:
 
 
 class Transformers:
-    CLASSES = {
-        "llama": "LlamaForCausalLM",
-        "mistral": "MistralForCausalLM",
-        "ministral": "MinistralForCausalLM",
-    }
-
     def __init__(self, row, config, weights):
-        config = {**config, "model_type": row.hf_type, **row.hf_changes}
-        name = self.CLASSES[row.hf_type]
-        config["architectures"] = [name]
-        config.pop("quantization", None)
-        if row.hf_type == "ministral":  # it has no default for it
-            config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
+        config = hf_config({**config, **row.hf_changes}, row.hf_type).to_dict()
         with tempfile.TemporaryDirectory() as d:
             write_model(Path(d), config, {k: v.astype(mx.float32) for k, v in weights.items()})
-            self.model, info = getattr(transformers, name).from_pretrained(
+            self.model, info = transformers.AutoModelForCausalLM.from_pretrained(
                 d, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
             )
         tied = bool(config.get("tie_word_embeddings"))
@@ -197,7 +179,9 @@ def hf_weights(row, config, dense):
     return out
 
 
-def make_row(row):
+def make_row(row, folder):
+    """Writes the row's files into `folder`; returns what was measured."""
+    file = f"{row.architecture}_{row.name}"
     config = row.config()
     weights = dense_weights(row, config)
     dense = weights
@@ -210,9 +194,9 @@ def make_row(row):
     mlx = refused = None
     try:
         mlx = Mlx(config, weights)
-    except ValueError as e:
-        refused = str(e)
-    assert (refused is not None) == (row.readings == "mlx-lm refuses"), (row.name, refused)
+    except (ValueError, TypeError, AssertionError) as e:
+        refused = str(e) or type(e).__name__
+    assert (refused is not None) == (row.readings == "mlx-lm refuses"), (file, refused)
     hf = Transformers(row, config, hf_weights(row, config, dense))
     first = hf if row.reference == "transformers" else mlx
 
@@ -223,7 +207,7 @@ def make_row(row):
     largest = float(max(np.abs(want[0]).max(), np.abs(want[2]).max()))
     chunked = float(np.abs(run_chunked(first, ids) - want[0]).max())
     report = {
-        "row": row.name,
+        "row": file,
         "reference": row.reference,
         "largest_logit": largest,
         "spread": float(want[0].std()),
@@ -246,11 +230,11 @@ def make_row(row):
     meta = {
         "config": config,
         "versions": versions(),
-        "command": f"{command()} {row.name}",
+        "command": f"tools/oracle/add {file}",
         "tolerance": f"{TOLERANCE} of the largest absolute logit",
-        "weights_rule": WEIGHTS_RULE if not row.quantize else f"llama_{row.name}_weights.safetensors",
+        "weights_rule": WEIGHTS_RULE if not row.quantize else f"{file}_weights.safetensors",
         "weights_dtype": row.dtype,
-        "weight_shapes": shapes(config, row.head),
+        "weight_shapes": shapes(config, row.head, row.hf_type),
         "reference": row.reference,
         "readings": row.readings,
         "mlx_lm_error": refused or "",
@@ -259,21 +243,30 @@ def make_row(row):
         "smallest_gap": repr(report["smallest_gap"]),
         "difference_mlx_lm_transformers": repr(report["difference"]),
         "difference_chunked": repr(chunked),
+        "report": report,
     }
-    folder = DATA / "lm"
-    save_golden(folder / f"llama_{row.name}.safetensors", tensors, meta)
+    save_golden(folder / f"{file}.safetensors", tensors, meta)
     if row.quantize:
-        path = folder / f"llama_{row.name}_weights.safetensors"
+        path = folder / f"{file}_weights.safetensors"
         mx.save_safetensors(str(path), weights, {"format": "mlx"})
         check_size(path)
     return report
 
 
-def table(reports):
+def stored_reports(folder):
+    """The reports of all golden files, in the order of their names."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "np") as f:
+            meta = f.metadata() or {}
+        if "report" in meta:
+            yield json.loads(meta["report"]), meta["note"]
+
+
+def table(folder):
     lines = [
-        "# mlx-lm and transformers on the llama golden rows",
+        "# mlx-lm and transformers on the golden rows",
         "",
-        f"Written by `{command()}`; do not edit. Versions: "
+        "Written by `tools/oracle/add`; do not edit. Versions: "
         + ", ".join(f"{k} {v}" for k, v in versions().items())
         + ".",
         "",
@@ -287,27 +280,13 @@ def table(reports):
         "| row | reference | readings | largest logit | std | gap | difference | chunked |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for r in reports:
+    notes = []
+    for r, note in stored_reports(folder):
         d = "-" if r["difference"] is None else f"{r['difference']:.1e}"
         lines.append(
             f"| {r['row']} | {r['reference']} | {r['readings']} | {r['largest_logit']:.2f} | "
             f"{r['spread']:.2f} | {r['smallest_gap']:.1e} | {d} | {r['chunked_difference']:.1e} |"
         )
-    made = {r["row"] for r in reports}
-    notes = [f"- {r.name}: {r.note}." for r in ROWS if r.note and r.name in made]
+        if note:
+            notes.append(f"- {r['row']}: {note}.")
     return "\n".join(lines + ["", "Notes:", "", *notes]) + "\n"
-
-
-def main():
-    wanted = sys.argv[1:]
-    unknown = set(wanted) - {r.name for r in ROWS}
-    if unknown:
-        raise SystemExit(f"unknown rows: {', '.join(sorted(unknown))}")
-    reports = [make_row(r) for r in ROWS if not wanted or r.name in wanted]
-    if not wanted:
-        (DATA / "lm" / "README-differences.md").write_text(table(reports))
-    print(table(reports))
-
-
-if __name__ == "__main__":
-    main()

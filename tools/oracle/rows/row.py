@@ -1,0 +1,46 @@
+"""One row of the golden table: a configuration, and who decides where readers differ."""
+
+from dataclasses import dataclass, field
+
+ABSENT = object()  # a key taken out of the base
+
+
+@dataclass
+class Row:
+    name: str  # the file is <architecture>_<name>
+    changes: dict = field(default_factory=dict)
+    note: str = ""
+    reference: str = "mlx-lm"  # whose numbers `logits` holds where the two disagree
+    head: bool = True  # the checkpoint holds lm_head.weight
+    hf_type: str | None = None  # the model_type that transformers is told; absent: the config's
+    hf_changes: dict = field(default_factory=dict)  # only for transformers
+    readings: str = "same"  # "same" | "other" (the two disagree) | "mlx-lm refuses"
+    dtype: str = "float32"  # of the stored weights
+    quantize: dict | None = None  # mlx_lm's quantization config; packed tensors go to a file
+    quantize_config: dict | None = None  # what config.json says, when it says less than `quantize`
+
+    base: dict = field(default_factory=dict)  # set by rows/__init__.py
+    architecture: str = ""  # likewise
+
+    def config(self):
+        merged = {**self.base, **self.changes}
+        return {k: v for k, v in merged.items() if v is not ABSENT}
+
+
+def scaling(name, changes, note="", **row):
+    """A rope row; `changes` is the rope_scaling table."""
+    extra = row.pop("config", {})
+    return Row(name, {"rope_scaling": changes, **extra}, note, **row)
+
+
+
+def quantized(name, bits, group, mode, size, note="", **row):
+    """A quantised row; `size` are changes that keep its packed tensors small."""
+    quantize = {"group_size": group, "bits": bits, "mode": mode, **row.pop("per_layer", {})}
+    return Row(f"quant_{name}", dict(size), note, quantize=quantize, **{"head": False, **row})
+
+
+# transformers decides, and mlx-lm gives something else.
+HF = {"reference": "transformers", "readings": "other"}
+# transformers decides, and mlx-lm does not load it.
+HF_ALONE = {"reference": "transformers", "readings": "mlx-lm refuses"}
