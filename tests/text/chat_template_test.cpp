@@ -146,6 +146,114 @@ INSTANTIATE_TEST_SUITE_P(
         "{{ range(1000000000) | list }}",
         "{{ (range(10000) | list) * 10000 | sum }}"));
 
+/// What walks through a value whose parts are shared: small in memory, endless on a walk.
+class SharedParts : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(SharedParts, CostWhatAWalkThroughThemCosts) {
+  const std::string doubled =
+      "{% set ns = namespace(s=['a'], t=['a'], m={}) %}{% for i in range(60) %}"
+      "{% set ns.s = [ns.s, ns.s] %}{% set ns.t = [ns.t, ns.t] %}"
+      "{% set ns.m = {'a': ns.m, 'b': ns.m} %}{% endfor %}";
+  EXPECT_EQ(render(doubled + "x"), "x");
+  EXPECT_EQ(message_of<TokenizerError>([&] { render(doubled + "\n" + GetParam()); }),
+            "chat template: the template does too much work (line 2)");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Uses,
+    SharedParts,
+    ::testing::Values("{{ ns.s }}",
+                      "{{ ns.m }}",
+                      "{{ ns }}",
+                      "{{ ns.s ~ '' }}",
+                      "{{ '' ~ ns.s }}",
+                      "{{ ns.s == ns.t }}",
+                      "{{ (ns.t if ns.t else 'x') == ns.s }}",
+                      "{{ ns.s != ns.t }}",
+                      "{{ ns.s < ns.t }}",
+                      "{{ 1 < 2 < ns.s <= ns.t }}",
+                      "{{ ns.s in [ns.t] }}",
+                      "{{ ns.s in 'abc' }}",
+                      "{{ ns.s not in ns.t }}",
+                      "{{ ns.s is eq(ns.t) }}",
+                      "{{ ns.s is in([ns.t]) }}",
+                      "{{ [ns.s, ns.t] | sort }}",
+                      "{{ [ns.s, ns.t] | unique }}",
+                      "{{ [ns.s, ns.t] | max }}",
+                      "{{ [{'k': ns.s}, {'k': ns.t}] | groupby('k') }}",
+                      "{{ ns.m | dictsort(by='value') }}",
+                      "{{ ns.s | lower }}",
+                      "{{ ns.s | trim }}",
+                      "{{ ns.s | join }}",
+                      "{{ ns.s | tojson }}",
+                      "{{ ns.s | string }}",
+                      "{{ ns.s | indent }}",
+                      "{{ ns.s | escape }}",
+                      "{{ ns.s | replace('a', 'b') }}",
+                      "{{ 'a' | replace('a', ns.s) }}",
+                      "{{ [ns.s] | map('upper') | list }}",
+                      "{{ [ns.s] | select('eq', ns.t) | list }}",
+                      "{{ '%s' | format(ns.s) }}",
+                      "{{ '{}'.format(ns.s) }}",
+                      "{{ ','.join(ns.s) }}",
+                      "{{ ns.s.count(ns.t) }}",
+                      "{{ raise_exception(ns.s) }}",
+                      "{% for x in [ns.s, ns.t] %}{{ loop.changed(x) }}{% endfor %}",
+                      "{% for x in [ns.s, ns.t] %}{{ loop.changed(1, x) }}{% endfor %}"));
+
+TEST(ChatTemplate, ListsThatDoubleRunOutOfWork) {
+  for (const char* step : {"ns.s + ns.s",
+                           "ns.s * 2",
+                           "(ns.s | list) + ns.s",
+                           "(ns.s + ns.s)[::-1]",
+                           "ns.s | chain(ns.s)",
+                           "ns.s | reverse | chain(ns.s) | list"}) {
+    const std::string source =
+        std::string("{% set ns = namespace(s=[1]) %}{% for i in range(60) %}") +
+        "{% set ns.s = " + step + " %}{% endfor %}{{ ns.s | length }}";
+    EXPECT_THROW(render(source), TokenizerError) << step;
+  }
+}
+
+TEST(ChatTemplate, EmptyListsAndViewsDoNotPileUp) {
+  for (const char* step : {"ns.s + ns.s",
+                           "ns.s * 1000000",
+                           "ns.s[:]",
+                           "ns.s[::-1]",
+                           "ns.s | reverse",
+                           "ns.s | map('list')"}) {
+    const std::string source =
+        std::string("{% set ns = namespace(s=[]) %}{% for i in range(20000) %}{% set ns.s = ") +
+        step + " %}{% endfor %}{% for x in ns.s %}{% endfor %}{{ ns.s == [1] }}";
+    EXPECT_EQ(render(source), "False") << step;
+  }
+}
+
+TEST(ChatTemplate, KeysMustBePlain) {
+  EXPECT_EQ(message_of<TokenizerError>([] { render("{{ {[1]: 2} }}"); }),
+            "chat template: unhashable type: sequence (line 1)");
+  EXPECT_THROW(render("{% set k = [1] %}{{ {}[k] }}"), TokenizerError);
+  EXPECT_EQ(render("{% set k = 'a' %}{{ {k: 1, 2: 'b'} }}{{ {k: 3}[k] }}"), "{'a': 1, 2: 'b'}3");
+}
+
+std::size_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::size_t total = 0, resident = 0;
+  file >> total >> resident;
+  return resident * 4096;
+}
+
+TEST(ChatTemplate, ANamespaceInItselfIsGivenFree) {
+  const ChatTemplate t(
+      "{% set ns = namespace(text='x' * 8000000) %}{% set ns.self = [ns] %}{{ ns.text | length }}");
+  EXPECT_EQ(t.render_context("{}"), "8000000");
+  const std::size_t before = resident_bytes();
+  for (int i = 0; i < 100; ++i) t.render_context("{}");
+  EXPECT_LT(resident_bytes(), before + 200'000'000) << "the ring of one render is 8 MB";
+  EXPECT_THROW(render("{% set a = namespace() %}{% set a.a = a %}{{ a == namespace(a=a) }}"),
+               TokenizerError);
+}
+
 TEST(ChatTemplate, ValuesNestedWithoutEndDoNotOverflowTheStack) {
   // As deep as the bounds on work allow.
   std::string wrap = "{% set ns = namespace(s=[1]) %}{% for i in range(1300) %}";

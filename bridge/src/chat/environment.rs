@@ -1,7 +1,6 @@
 //! minijinja set up to behave as transformers' jinja2 environment, with bounds on what a template
 //! may cost.
-use super::{clock, json, python};
-use minijinja::syntax::SyntaxConfig;
+use super::{clock, guards, json, namespaces, python};
 use minijinja::value::ValueKind;
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value,
@@ -10,11 +9,10 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 
 /// A unit is one instruction or 64 bytes; 2,000 messages of a kilobyte need about 240,000.
 /// It also bounds how deeply values can be nested, which minijinja walks by recursion: printing and
-/// comparing need 64 MB of stack then.
-/// Known hole: minijinja joins lists, compares them and turns them into text (`~`, `lower`) without
-/// a charge, so a template that doubles a list dozens of times can still take time and memory
-/// without end.  Loops, recursion, strings and our own printing are charged.
+/// comparing need 64 MB of stack then.  `program` and `guards` charge what minijinja does not.
+/// A longer conversation gets more.
 const FUEL: u64 = 1_000_000;
+const MAX_CONTEXT_FUEL: u64 = 3_000_000;
 const MAX_RECURSION: usize = 400;
 
 /// Marks an error that the template itself asked for.
@@ -33,34 +31,31 @@ pub fn bad(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-pub fn new() -> Result<Environment<'static>, Error> {
+/// `context_size`: of the conversation and all else that the template gets, in bytes.
+pub fn new(context_size: usize) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-    environment.set_syntax(
-        SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()?,
-    );
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_unknown_method_callback(method);
     environment.set_formatter(format_value);
     environment.set_recursion_limit(MAX_RECURSION);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(FUEL + (context_size as u64).min(MAX_CONTEXT_FUEL)));
     environment.add_filter("tojson", json::tojson);
     environment.add_filter("string", python::string);
     // Their indentation grows with the square of the nesting, and costs no fuel.
     environment.remove_filter("pprint");
     environment.remove_global("debug");
+    environment.add_function("namespace", namespaces::namespace);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
     environment.add_test("sequence", is_sequence);
     environment.add_test("iterable", is_iterable);
-    Ok(environment)
+    guards::add_to(&mut environment);
+    environment
 }
 
-fn raise_exception(message: String) -> Result<Value, Error> {
-    Err(bad(message).with_source(Raised))
+fn raise_exception(state: &State, message: &Value) -> Result<Value, Error> {
+    Err(bad(python::string(state, message)?).with_source(Raised))
 }
 
 fn strftime_now(format: &str) -> Result<String, Error> {
@@ -87,6 +82,10 @@ fn format_value(out: &mut Output, state: &mut State, value: &Value) -> Result<()
 
 /// Methods of Python's str that minijinja-contrib lacks, then those that it has.
 fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    if matches!(name, "count" | "index") {
+        guards::walk(state, value)?;
+    }
+    args.iter().try_for_each(|arg| guards::walk(state, arg))?;
     let affix = || args.first().and_then(Value::as_str).unwrap_or("");
     match (value.as_str(), name) {
         (Some(text), "removeprefix") => Ok(Value::from(text.strip_prefix(affix()).unwrap_or(text))),

@@ -4,8 +4,6 @@ use super::python;
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Error, State, Value};
 
-const MAX_INDENT: usize = 1024;
-
 struct Style {
     ascii: bool,
     indent: Option<String>,
@@ -40,7 +38,7 @@ fn style(positional: &[Value], named: &Kwargs) -> Result<Style, Error> {
     };
     let ascii = argument(0, "ensure_ascii")?.is_some_and(|value| value.is_true());
     let indent = argument(1, "indent")?
-        .map(|value| indent(&value))
+        .map(|value| python::margin("tojson", &value))
         .transpose()?;
     let item = if indent.is_some() { "," } else { ", " };
     let mut style = Style {
@@ -57,20 +55,6 @@ fn style(positional: &[Value], named: &Kwargs) -> Result<Style, Error> {
     style.sort = argument(3, "sort_keys")?.is_some_and(|value| value.is_true());
     named.assert_all_used()?;
     Ok(style)
-}
-
-fn indent(value: &Value) -> Result<String, Error> {
-    let indent = match value.as_str() {
-        Some(text) => text.to_string(),
-        None => {
-            let spaces = i64::try_from(value.clone())?.max(0);
-            " ".repeat(usize::try_from(spaces).map_or(MAX_INDENT + 1, |n| n.min(MAX_INDENT + 1)))
-        }
-    };
-    if indent.len() > MAX_INDENT {
-        return Err(bad(format!("tojson: indent is above {MAX_INDENT}")));
-    }
-    Ok(indent)
 }
 
 struct Writer<'a, 'env> {

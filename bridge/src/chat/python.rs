@@ -1,9 +1,13 @@
 //! Values as Python's str() prints them.
+use super::environment::bad;
 use minijinja::value::ValueKind;
 use minijinja::{Error, State, Value};
+use std::fmt::Write;
 
 /// Deeper values print as "..."; templates can build them without end.
 pub const MAX_DEPTH: usize = 100;
+
+const MAX_MARGIN: usize = 1024;
 
 /// repr() of a Python float.
 pub fn float(value: f64) -> String {
@@ -39,11 +43,29 @@ pub fn string(state: &State, value: &Value) -> Result<String, Error> {
         out: String::new(),
         state,
     };
-    match value.kind() {
-        ValueKind::Seq | ValueKind::Map | ValueKind::Number => printer.repr(value, 0)?,
-        _ => printer.out.push_str(&value.to_string()),
+    match value.as_str() {
+        Some(text) => return Ok(text.to_string()),
+        None if value.is_undefined() => {}
+        None => printer.repr(value, 0)?,
     }
     Ok(printer.out)
+}
+
+/// What lines are indented with: that many spaces, or a text.
+pub fn margin(filter: &str, width: &Value) -> Result<String, Error> {
+    let margin = match width.as_str() {
+        Some(text) => text.to_string(),
+        None => {
+            let spaces = i64::try_from(width.clone())?.max(0);
+            " ".repeat(usize::try_from(spaces).map_or(MAX_MARGIN + 1, |n| n.min(MAX_MARGIN + 1)))
+        }
+    };
+    if margin.len() > MAX_MARGIN {
+        return Err(bad(format!(
+            "{filter}: the indentation is above {MAX_MARGIN}"
+        )));
+    }
+    Ok(margin)
 }
 
 /// Pays for text that is made from values: shared parts can make it far larger than they are.
@@ -64,14 +86,23 @@ impl Printer<'_, '_> {
         }
         let before = self.out.len();
         match value.kind() {
-            ValueKind::Seq => return self.sequence(value, depth),
+            ValueKind::Seq | ValueKind::Iterable => return self.sequence(value, depth),
             ValueKind::Map => return self.mapping(value, depth),
             ValueKind::String => quoted(&mut self.out, value.as_str().unwrap_or("")),
             ValueKind::Number if !value.is_integer() => self.out.push_str(&float(as_float(value))),
             ValueKind::Undefined => self.out.push_str("Undefined"),
+            ValueKind::Plain => self.object(value)?,
             _ => self.out.push_str(&value.to_string()),
         }
         pay(self.state, self.out.len() - before)
+    }
+
+    /// Macros and loops print themselves, with what they hold.
+    fn object(&mut self, value: &Value) -> Result<(), Error> {
+        match write!(Paid(self), "{value}") {
+            Ok(()) => Ok(()),
+            Err(_) => pay(self.state, 0), // fails, since that is what stopped it
+        }
     }
 
     fn sequence(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
@@ -106,6 +137,17 @@ impl Printer<'_, '_> {
         if count > 0 {
             self.out.push_str(", ");
         }
+    }
+}
+
+/// Stops a value that prints more than there is fuel for.
+struct Paid<'a, 'b, 'env>(&'a mut Printer<'b, 'env>);
+
+impl Write for Paid<'_, '_, '_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        pay(self.0.state, text.len()).map_err(|_| std::fmt::Error)?;
+        self.0.out.push_str(text);
+        Ok(())
     }
 }
 
