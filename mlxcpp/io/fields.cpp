@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <limits>
+#include <set>
 #include <unordered_map>
 
 namespace mlxcpp::io {
@@ -15,6 +16,7 @@ namespace mlxcpp::io {
 struct Fields::Document {
   detail::JsonTree tree;
   std::unordered_map<const void*, bool> read;  // value -> with all that is inside
+  std::set<std::string, std::less<>> asked;    // whole paths, label included
 };
 
 namespace {
@@ -178,10 +180,15 @@ struct FieldsReader {
   }
 
   // `whole`: what is inside counts as read too.
-  static const json* read(const Fields& f, std::string_view key, bool whole) {
+  static const json* mark(const Fields& f, std::string_view key, bool whole) {
     const json* value = find(f, key);
     if (value) f.document_->read[value] |= whole;
     return value;
+  }
+
+  static const json* read(const Fields& f, std::string_view key, bool whole) {
+    f.document_->asked.insert(f.where(key));
+    return mark(f, key, whole);
   }
 
   static bool non_finite(const Fields& f) { return f.document_->tree.has_non_finite; }
@@ -338,7 +345,7 @@ std::optional<std::string> Fields::json_text(std::string_view key) const {
 }
 
 Fields& Fields::ignore(std::string_view key) {
-  FieldsReader::read(*this, key, true);
+  FieldsReader::mark(*this, key, true);
   return *this;
 }
 
@@ -347,6 +354,14 @@ std::string Fields::where(std::string_view key) const { return where_ + "." + pr
 std::vector<std::string> Fields::unread() const {
   std::vector<std::string> paths;
   FieldsReader::unread(*this, FieldsReader::object(*this), "", paths);
+  return paths;
+}
+
+std::vector<std::string> Fields::asked() const {
+  std::vector<std::string> paths;
+  std::string inside = where_ + ".";
+  for (const auto& path : document_->asked)
+    if (path.starts_with(inside)) paths.push_back(path.substr(inside.size()));
   return paths;
 }
 

@@ -121,6 +121,8 @@ class Fields {
   /// Paths below this object that nobody read, without the label: "rope_scaling.factor".  A key
   /// that is unread as a whole is given once, without what is inside.  Nulls are not given.
   std::vector<std::string> unread() const;
+  /// Paths below this object that were asked for, whether there or not; ignored ones are not.
+  std::vector<std::string> asked() const;
 
  private:
   struct Document;

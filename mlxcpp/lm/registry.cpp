@@ -108,6 +108,11 @@ std::vector<std::string> ModelTypeRegistry::aliases_of(std::string_view model_ty
   return names;
 }
 
+MakeModel find_model(std::string_view model_type) {
+  auto row = std::ranges::find(kModels, model_type, &Row::model_type);
+  return row == kModels.end() ? nullptr : row->make;
+}
+
 void add_models(ModelTypeRegistry& registry) {
   for (const Row& row : kModels)
     registry.add(row.model_type,

@@ -327,5 +327,14 @@ TEST(Fields, every_cut_of_a_document_is_an_error_and_no_crash) {
   }
 }
 
+TEST(Fields, lists_what_was_asked_for_whether_there_or_not) {
+  auto f = Fields::parse(R"({"a": 1, "inner": {"x": 2}, "skipped": 3, "never": 4})");
+  int a = 0, x = 0, missing = 0;
+  f.need("a", &a).may("missing", &missing).ignore("skipped");
+  f.need_object("inner").need("x", &x).may("y", &missing);
+  EXPECT_EQ(f.asked(), (std::vector<std::string>{"a", "inner", "inner.x", "inner.y", "missing"}));
+  EXPECT_EQ(f.need_object("inner").asked(), (std::vector<std::string>{"x", "y"}));
+}
+
 }  // namespace
 }  // namespace mlxcpp::io

@@ -3,7 +3,12 @@
 
 #include "mlxcpp/lm/model.h"
 
+#include <string_view>
+
 namespace mlxcpp::lm {
+
+/// Of a canonical model_type; null when this room has none.
+MakeModel find_model(std::string_view model_type);
 
 MakeModelFunction make_llama;
 MakeModelFunction make_qwen2;

@@ -50,6 +50,13 @@ ROWS = [
         "only mlx-lm reads the key; transformers is given q and k with rows reordered",
     ),
     scaling("rope_yarn", YARN, "how Qwen 2.5 asks for long contexts"),
+    scaling(
+        "rope_yarn_no_original",
+        {"rope_type": "yarn", "factor": 4.0},
+        "original_max_position_embeddings missing: 4096 in mlx-lm, max_position_embeddings in transformers",
+        config={"max_position_embeddings": 32},
+        **HF,
+    ),
     Row(
         "rope_parameters",
         {"rope_theta": ABSENT, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
