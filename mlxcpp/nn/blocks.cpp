@@ -28,6 +28,12 @@ GatedMlp::GatedMlp(Scope s, int dim, int hidden, ops::Activation activation, boo
     : ops::Mlp{.gate = (s / "gate_proj").take_linear({hidden, dim}, bias),
                .up = (s / "up_proj").take_linear({hidden, dim}, bias),
                .down = (s / "down_proj").take_linear({dim, hidden}, bias),
-               .act = activation} {}
+               .glu = {.act = activation}} {}
+
+Experts::Experts(Scope s, int count, int dim, int hidden, const ops::Glu& how, bool bias)
+    : ops::ExpertWeights{.gate = (s / "gate_proj").take_linear({count, hidden, dim}, bias),
+                         .up = (s / "up_proj").take_linear({count, hidden, dim}, bias),
+                         .down = (s / "down_proj").take_linear({count, dim, hidden}, bias),
+                         .glu = how} {}
 
 }  // namespace mlxcpp::nn

@@ -4,11 +4,13 @@
 
 #include "mlxcpp/nn/rope.h"
 #include "mlxcpp/nn/weights.h"
+#include "mlxcpp/ops/experts.h"
 #include "mlxcpp/ops/plan.h"
 
 #include <algorithm>
 #include <optional>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace mlxcpp::nn {
@@ -40,16 +42,59 @@ struct AttentionShape {
 /// q_proj, k_proj, v_proj, o_proj, and q_norm, k_norm where there are any.
 struct Attention : ops::SelfAttention {
   Attention(Scope s, const AttentionShape& shape, ops::Rope rope);
+  array operator()(const array& x, const ops::Layer& layer) const {
+    return ops::self_attention(x, *this, layer);
+  }
+  ops::LayerLayout layout() const { return {.kv = {ops::layout(*this)}, .states = {}}; }
 };
 
 /// down(act(gate(x)) * up(x)).
 struct GatedMlp : ops::Mlp {
   GatedMlp(Scope s, int dim, int hidden, ops::Activation act, bool bias = false);
+  array operator()(const array& x) const { return ops::mlp(x, *this); }
+};
+
+/// Stacked gate_proj, up_proj, down_proj of (E, out, in).
+struct Experts : ops::ExpertWeights {
+  Experts(Scope s, int count, int dim, int hidden, const ops::Glu& glu = {}, bool bias = false);
+  array operator()(const array& x, const array& chosen, const array& weights) const {
+    return ops::experts(x, chosen, weights, *this);
+  }
 };
 
 /// The usual layer; it is the plan that a backend may run as one primitive.
 struct Block : ops::LayerPlan {
   ops::LayerLayout layout() const { return {.kv = {ops::layout(attn)}, .states = {}}; }
+};
+
+/// h + mixer(norm(h)), then the same with a feed-forward network: the usual residual shape over
+/// other mixers than attention.
+template <class Mixer, class Mlp>
+struct PreNorm {
+  RmsNorm pre_mixer;
+  Mixer mixer;
+  RmsNorm pre_mlp;
+  Mlp mlp;
+
+  array operator()(const array& h, const ops::Layer& layer) const {
+    array mid = ops::add(h, mixer(pre_mixer(h), layer));
+    return ops::add(mid, mlp(pre_mlp(mid)));
+  }
+  ops::LayerLayout layout() const { return mixer.layout(); }
+};
+
+/// One of several modules, fixed by the config.
+template <class... Kinds>
+struct Either {
+  std::variant<Kinds...> module;
+
+  template <class... X>
+  array operator()(const X&... x) const {
+    return std::visit([&](auto& m) { return m(x...); }, module);
+  }
+  ops::LayerLayout layout() const {
+    return std::visit([](auto& m) { return m.layout(); }, module);
+  }
 };
 
 /// Embeddings, layers, last norm.

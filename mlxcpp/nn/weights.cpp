@@ -28,14 +28,6 @@ std::string to_string(const mx::Shape& shape) {
   return out + ")";
 }
 
-void WeightMap::drop_containing(std::string_view part) {
-  std::erase_if(arrays, [&](auto& e) { return e.first.find(part) != std::string::npos; });
-}
-
-void WeightMap::drop_prefix(std::string_view prefix) {
-  std::erase_if(arrays, [&](auto& e) { return e.first.starts_with(prefix); });
-}
-
 void WeightMap::expect_empty() const {
   if (arrays.empty()) return;
   std::string names;
@@ -81,7 +73,7 @@ ops::Weight Scope::take_linear(const mx::Shape& shape, bool bias) const {
     take_packed(*w, shape);
   else
     w->value = take("weight", shape);
-  if (bias) w->bias = take("bias", {shape[shape.size() - 2]});
+  if (bias) w->bias = take("bias", {shape.begin(), shape.end() - 1});
   map_->manifest.linears.emplace(path_, w);
   return w;
 }

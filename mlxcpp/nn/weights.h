@@ -8,6 +8,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace mlxcpp::nn {
 
@@ -40,7 +42,9 @@ struct Manifest {
   std::map<std::string, ops::Weight> linears;
 };
 
-/// Modules take from it; what is left over is an error.  A model's sanitizing is these verbs.
+/// Modules take from it; what is left over is an error.  A model's sanitizing is these verbs
+/// (sanitize.cpp), all lazy.  A suffix is the end of a name; a part is a whole piece of it between
+/// dots.  Throws WeightError naming the tensor where extents do not fit.
 struct WeightMap {
   std::map<std::string, array> arrays;
   Quantization quantization;
@@ -49,6 +53,22 @@ struct WeightMap {
   bool has(const std::string& name) const { return arrays.count(name) > 0; }
   void drop_containing(std::string_view part);
   void drop_prefix(std::string_view prefix);
+  bool has_ending(std::string_view suffix) const;
+  /// Layers beyond the last one, as multi-token prediction has them: drop_layers("model.layers",
+  /// n).
+  void drop_layers(std::string_view list, int from);
+  /// Names, and the paths of quantization.exceptions.
+  void rename_prefix(std::string_view from, std::string_view to);
+  void rename_part(std::string_view from, std::string_view to);
+  /// Norms that are stored as a distance from one.
+  void add_one(std::string_view suffix);
+  void scale(std::string_view suffix, const array& by);
+  /// (C, 1, k) as torch has it -> (C, k, 1), where it is not so already.
+  void transpose_conv(std::string_view suffix);
+  /// A fused projection, with its bias, scales and biases, into projections of so many outputs.
+  void split_rows(std::string_view part, const std::vector<std::pair<std::string, int>>& into);
+  /// `x.from.<e>.rest` of experts 0 ... count - 1 -> `x.to.rest`, stacked.
+  void stack_experts(std::string_view from, std::string_view to, int count);
   /// Throws WeightError naming what no module took.
   void expect_empty() const;
 };

@@ -13,6 +13,7 @@ namespace mlxcpp::ops {
 namespace {
 
 using Axes = std::vector<int>;
+constexpr float kLowest = -1e30f;  // finite: a row that sees nothing (padding) must stay so
 
 /// Keys of this pass that share the query's span: (B, 1, L, S) bool.
 array same_span(const array& key_index, const Rows& rows) {
@@ -102,6 +103,24 @@ array attention(const array& q, const KvView& kv, const AttentionArgs& a) {
   std::optional<array> sinks;
   if (a.sinks) sinks = mx::astype(**a.sinks, q.dtype());
   return mx::fast::scaled_dot_product_attention(q, kv.k, kv.v, a.scale, m.mode, m.allowed, sinks);
+}
+
+array latent_attention(const array& q_nope,
+                       const array& q_rope,
+                       const KvView& kv,
+                       const LatentArgs& a,
+                       const std::optional<array>& chosen) {
+  array scores = mx::matmul(scale(q_rope, a.scale), mx::swapaxes(kv.v, -1, -2));
+  Mask m = make_mask(kv, {});
+  if (m.mode == "causal") m.allowed = allowed(kv, {});
+  if (chosen) m.allowed = m.allowed ? mx::logical_and(*m.allowed, *chosen) : *chosen;
+  if (m.allowed) scores = mx::where(*m.allowed, scores, array(kLowest, scores.dtype()));
+  auto attend = [&](const array& q, const array& k, const array& v) {
+    return mx::fast::scaled_dot_product_attention(q, k, v, a.scale, "", scores);
+  };
+  if (q_nope.shape(2) == 1)  // one query: cheaper in the latent space than to expand every key
+    return linear(attend(linear(q_nope, a.up_k), kv.k, kv.k), a.up_v);
+  return attend(q_nope, linear_back(kv.k, a.up_k), linear(kv.k, a.up_v));
 }
 
 array split_heads(const array& x, int head_dim) {

@@ -18,6 +18,20 @@ struct AttentionArgs {
 /// q: (B, H, L, dk) -> (B, H, L, dv), dtype of q.  Softmax in float32.
 array attention(const array& q, const KvView& kv, const AttentionArgs& args);
 
+/// Multi-head latent attention, over a view of k = latent (B, 1, S, r), v = rotated part of the key
+/// (B, 1, S, p).  up_k: (H, r, n), up_v: (H, dv, r).
+struct LatentArgs {
+  Weight up_k, up_v;
+  float scale;
+};
+/// q_nope: (B, H, L, n), q_rope: (B, H, L, p) -> (B, H, L, dv).  Absorbed or expanded is chosen
+/// here.  `chosen`: (B, 1, L, S) bool, keys that an indexer left.
+array latent_attention(const array& q_nope,
+                       const array& q_rope,
+                       const KvView& kv,
+                       const LatentArgs& args,
+                       const std::optional<array>& chosen = {});
+
 array split_heads(const array& x, int head_dim);  ///< (B, L, H*d) -> (B, H, L, d), whatever H is
 array merge_heads(const array& x);                ///< (B, H, L, d) -> (B, L, H*d)
 

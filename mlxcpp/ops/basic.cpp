@@ -18,6 +18,7 @@ std::optional<Activation> activation_of(const std::string& name) {
   if (name == "gelu") return Activation::gelu;
   if (name == "gelu_pytorch_tanh" || name == "gelu_new" || name == "gelu_fast")
     return Activation::gelu_tanh;
+  if (name == "relu2") return Activation::relu2;
   return {};
 }
 
@@ -28,11 +29,22 @@ array activate(const array& x, Activation a) {
     case Activation::gelu:
       return mx::multiply(mx::multiply(c(0.5), x),
                           mx::add(c(1), mx::erf(mx::multiply(x, c(std::sqrt(0.5))))));
+    case Activation::relu2: return mx::square(mx::maximum(x, c(0)));
     case Activation::gelu_tanh: break;
   }
   array cubed = mx::multiply(x, mx::square(x));
   array inner = mx::multiply(c(std::sqrt(2 / M_PI)), mx::add(x, mx::multiply(c(0.044715), cubed)));
   return mx::multiply(mx::multiply(c(0.5), x), mx::add(c(1), mx::tanh(inner)));
+}
+
+array gated(const array& gate, const array& up, const Glu& how) {
+  auto c = [&](float v) { return array(v, gate.dtype()); };
+  array g = how.limit ? mx::minimum(gate, c(how.limit)) : gate;
+  array u = how.limit ? mx::clip(up, c(-how.limit), c(how.limit)) : up;
+  if (how.shift) u = mx::add(u, c(how.shift));
+  array a = how.slope == 1 ? activate(g, how.act)
+                           : mx::multiply(g, mx::sigmoid(mx::multiply(g, c(how.slope))));
+  return mx::multiply(a, u);
 }
 
 array add(const array& a, const array& b) { return mx::add(a, b); }
@@ -49,5 +61,7 @@ array softcap(const array& x, float cap) {
   array c(cap, x.dtype());
   return mx::multiply(c, mx::tanh(mx::divide(x, c)));
 }
+
+array softplus(const array& x) { return mx::logaddexp(x, array(0.f, x.dtype())); }
 
 }  // namespace mlxcpp::ops

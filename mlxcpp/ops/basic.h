@@ -12,10 +12,20 @@ namespace mlxcpp::ops {
 array rms_norm(const array& x, const Param& weight, float eps);
 
 /// An enum, not a function: a fused kernel must be able to name it.
-enum class Activation { silu, gelu, gelu_tanh };
+enum class Activation { silu, gelu, gelu_tanh, relu2 };
 /// The activation that Hugging Face's `hidden_act` names, or nothing.
 std::optional<Activation> activation_of(const std::string& hidden_act);
 array activate(const array& x, Activation a);
+
+/// How a gated feed-forward network joins its halves: act(gate) * (up + shift), both clamped to
+/// `limit` before (gate from above only), and silu's inner slope.
+struct Glu {
+  Activation act = Activation::silu;
+  float limit = 0;  // 0: none
+  float slope = 1;  // x * sigmoid(slope * x), with silu only
+  float shift = 0;
+};
+array gated(const array& gate, const array& up, const Glu& how);
 
 array add(const array& a, const array& b);
 
@@ -24,5 +34,6 @@ std::vector<array> split_at(const array& x, const std::vector<int>& cuts, int ax
 
 array scale(const array& x, float by);     ///< in the dtype of x
 array softcap(const array& x, float cap);  ///< cap * tanh(x / cap)
+array softplus(const array& x);            ///< log(1 + exp(x))
 
 }  // namespace mlxcpp::ops

@@ -16,13 +16,16 @@ bool byte_scales(Format f) {
   return f == Format::mxfp4 || f == Format::mxfp8 || f == Format::nvfp4;
 }
 
-array product(const array& x, const WeightData& w) {
-  if (w.dense()) return mx::matmul(x, mx::swapaxes(mx::astype(*w.value, x.dtype()), -1, -2));
+array product(const array& x, const WeightData& w, bool transpose = true) {
+  if (w.dense()) {
+    array m = mx::astype(*w.value, x.dtype());
+    return mx::matmul(x, transpose ? mx::swapaxes(m, -1, -2) : m);
+  }
   return mx::quantized_matmul(x,
                               *w.value,
                               **w.scales,
                               value_of(w.zeros),
-                              true,
+                              transpose,
                               w.quant.group_size,
                               w.quant.bits,
                               mode_of(w.quant.format));
@@ -64,6 +67,8 @@ array linear(const array& x, const Weight& w, const std::optional<array>& residu
   if (w->bias) y = mx::add(y, mx::astype(**w->bias, y.dtype()));
   return residual ? mx::add(*residual, y) : y;
 }
+
+array linear_back(const array& x, const Weight& w) { return product(x, *w, false); }
 
 array embed(const array& ids, const Weight& t) {
   mx::Dtype dtype = activation_dtype(t->dtype());

@@ -40,7 +40,7 @@ struct WeightData {
   Param value;                  // dense (..., out, in), or packed uint32 (..., out, in * bits / 32)
   std::optional<Param> scales;  // (..., out, in / group_size); absent when dense
   std::optional<Param> zeros;   // affine only: MLX's "biases"
-  std::optional<Param> bias;    // (out,)
+  std::optional<Param> bias;    // (..., out)
   std::optional<Adapters> adapters;
 
   bool dense() const { return quant.format == Format::dense; }
@@ -52,6 +52,9 @@ using Weight = std::shared_ptr<WeightData>;
 
 /// x: (..., in) -> (..., out).  Product, adapter, bias, residual, in that order, each once.
 array linear(const array& x, const Weight& w, const std::optional<array>& residual = {});
+
+/// The product with the weight the other way round, nothing else.  x: (..., out) -> (..., in).
+array linear_back(const array& x, const Weight& w);
 
 /// Several weights on one input (q|k|v, gate|up): a backend may run them as one product.
 template <class... W>

@@ -25,9 +25,10 @@ array self_attention(const array& x,
   return linear(merge_heads(attention(rope(q, a.rope, layer), kv, a.args)), a.o, residual);
 }
 
-array gated_mlp(const array& x, const Mlp& m, const std::optional<array>& residual) {
+array mlp(const array& x, const Mlp& m, const std::optional<array>& residual) {
+  if (!m.gate) return linear(activate(linear(x, m.up), m.glu.act), m.down, residual);
   auto [gate, up] = linear_each(x, m.gate, m.up);
-  return linear(mx::multiply(activate(gate, m.act), up), m.down, residual);
+  return linear(gated(gate, up, m.glu), m.down, residual);
 }
 
 array layer(const array& h, const LayerPlan& p, const Layer& layer) {
@@ -35,8 +36,7 @@ array layer(const array& h, const LayerPlan& p, const Layer& layer) {
   array mid = p.post_attn ? mx::add(h, norm(self_attention(x, p.attn, layer), *p.post_attn))
                           : self_attention(x, p.attn, layer, h);
   array y = norm(mid, p.pre_mlp);
-  return p.post_mlp ? mx::add(mid, norm(gated_mlp(y, p.mlp), *p.post_mlp))
-                    : gated_mlp(y, p.mlp, mid);
+  return p.post_mlp ? mx::add(mid, norm(mlp(y, p.mlp), *p.post_mlp)) : mlp(y, p.mlp, mid);
 }
 
 array layers(array h, const std::vector<const LayerPlan*>& plans, const Pass& pass) {

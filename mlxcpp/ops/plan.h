@@ -20,8 +20,9 @@ struct SelfAttention {
   std::optional<Norm> q_norm, k_norm;  // over each head
 };
 struct Mlp {
-  Weight gate, up, down;
-  Activation act = Activation::silu;
+  Weight gate;  // null: down(act(up(x)))
+  Weight up, down;
+  Glu glu;
 };
 /// h + post_attn(attn(pre_attn(h))), then the same with mlp; the post norms are optional.
 struct LayerPlan {
@@ -42,7 +43,7 @@ array self_attention(const array& x,
                      const SelfAttention& a,
                      const Layer& layer,
                      const std::optional<array>& residual = {});
-array gated_mlp(const array& x, const Mlp& m, const std::optional<array>& residual = {});
+array mlp(const array& x, const Mlp& m, const std::optional<array>& residual = {});
 
 /// h: (B, L, D) -> (B, L, D).
 array layer(const array& h, const LayerPlan& plan, const Layer& layer);

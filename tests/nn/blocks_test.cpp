@@ -113,7 +113,7 @@ TEST(GatedMlp, puts_each_projection_in_its_own_place) {
   EXPECT_EQ(test::difference(*m.gate->value, expected.at("a.gate_proj.weight")), 0);
   EXPECT_EQ(test::difference(*m.up->value, expected.at("a.up_proj.weight")), 0);
   EXPECT_EQ(test::difference(*m.down->value, expected.at("a.down_proj.weight")), 0);
-  EXPECT_EQ(m.act, ops::Activation::gelu);
+  EXPECT_EQ(m.glu.act, ops::Activation::gelu);
 }
 
 TEST(Linear, binds_a_weight_of_outputs_by_inputs) {

@@ -1,8 +1,9 @@
 """The golden table: one module for each architecture, with BASE and ROWS."""
 
 from importlib import import_module
+from pathlib import Path
 
-ARCHITECTURES = ["llama", "qwen2", "qwen3"]
+ARCHITECTURES = sorted(p.stem for p in Path(__file__).parent.glob("[a-z]*.py") if p.stem != "row")
 
 
 def _load(architecture):
