@@ -5,6 +5,7 @@
 mod chat;
 mod decode_stream;
 mod guard;
+mod limits;
 mod tokenizer;
 mod vocabulary;
 

@@ -2,6 +2,7 @@
 use crate::decode_stream::RsDecodeStream;
 use crate::ffi::{self, Encoding, VocabSpec};
 use crate::guard::guard;
+use crate::limits;
 use crate::vocabulary;
 use anyhow::{anyhow, ensure, Result};
 use std::borrow::Cow;
@@ -50,6 +51,7 @@ impl RsTokenizer {
     }
 
     pub fn from_json(json: &[u8]) -> Result<Self> {
+        limits::check(json)?;
         let mut inner = Tokenizer::from_bytes(json).map_err(plain)?;
         // The file may carry padding and truncation of the training set-up.
         inner.with_padding(None);
