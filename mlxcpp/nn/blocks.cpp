@@ -30,10 +30,12 @@ GatedMlp::GatedMlp(Scope s, int dim, int hidden, ops::Activation activation, boo
                .down = (s / "down_proj").take_linear({dim, hidden}, bias),
                .glu = {.act = activation}} {}
 
-Experts::Experts(Scope s, int count, int dim, int hidden, const ops::Glu& how, bool bias)
-    : ops::ExpertWeights{.gate = (s / "gate_proj").take_linear({count, hidden, dim}, bias),
-                         .up = (s / "up_proj").take_linear({count, hidden, dim}, bias),
-                         .down = (s / "down_proj").take_linear({count, dim, hidden}, bias),
-                         .glu = how} {}
+Experts::Experts(Scope s, const ExpertShape& c)
+    : ops::ExpertWeights{
+          .gate =
+              c.gate ? (s / "gate_proj").take_linear({c.count, c.hidden, c.dim}, c.bias) : nullptr,
+          .up = (s / "up_proj").take_linear({c.count, c.hidden, c.dim}, c.bias),
+          .down = (s / "down_proj").take_linear({c.count, c.dim, c.hidden}, c.bias),
+          .glu = c.glu} {}
 
 }  // namespace mlxcpp::nn

@@ -54,9 +54,15 @@ struct GatedMlp : ops::Mlp {
   array operator()(const array& x) const { return ops::mlp(x, *this); }
 };
 
+struct ExpertShape {
+  int count, dim, hidden;
+  ops::Glu glu = {};
+  bool gate = true;  // false: act(up(x)) alone
+  bool bias = false;
+};
 /// Stacked gate_proj, up_proj, down_proj of (E, out, in).
 struct Experts : ops::ExpertWeights {
-  Experts(Scope s, int count, int dim, int hidden, const ops::Glu& glu = {}, bool bias = false);
+  Experts(Scope s, const ExpertShape& shape);
   array operator()(const array& x, const array& chosen, const array& weights) const {
     return ops::experts(x, chosen, weights, *this);
   }

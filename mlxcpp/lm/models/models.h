@@ -13,5 +13,6 @@ MakeModel find_model(std::string_view model_type);
 MakeModelFunction make_llama;
 MakeModelFunction make_qwen2;
 MakeModelFunction make_qwen3;
+MakeModelFunction make_qwen3_moe;
 
 }  // namespace mlxcpp::lm

@@ -17,6 +17,7 @@ class Row:
     readings: str = "same"  # "same" | "other" (the two disagree) | "mlx-lm refuses"
     dtype: str = "float32"  # of the stored weights
     quantize: dict | None = None  # mlx_lm's quantization config; packed tensors go to a file
+    converted: bool = False  # stored as mlx-lm's convert stores it, in a file
     quantize_config: dict | None = None  # what config.json says, when it says less than `quantize`
 
     base: dict = field(default_factory=dict)  # set by rows/__init__.py
@@ -35,7 +36,8 @@ def scaling(name, changes, note="", **row):
 
 
 def quantized(name, bits, group, mode, size, note="", **row):
-    """A quantised row; `size` are changes that keep its packed tensors small."""
+    """A quantised row; `size` are changes that keep its packed tensors small.  converted=True where
+    mlx-lm gives tensors other names or stacks them; per_layer then has its paths."""
     quantize = {"group_size": group, "bits": bits, "mode": mode, **row.pop("per_layer", {})}
     return Row(f"quant_{name}", dict(size), note, quantize=quantize, **{"head": False, **row})
 

@@ -1,0 +1,52 @@
+"""The rows of the qwen3_moe golden table."""
+
+from .llama import YARN
+from .qwen3 import BASE as QWEN3
+from .row import HF, Row, quantized, scaling
+
+BASE = {
+    **QWEN3,
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "hidden_size": 32,
+    "head_dim": 16,
+    "intermediate_size": 48,
+    "moe_intermediate_size": 32,
+    "num_experts": 8,
+    "num_experts_per_tok": 3,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+    "norm_topk_prob": True,
+}
+
+ROWS = [
+    Row("plain"),
+    Row("not_normalised", {"norm_topk_prob": False}),
+    Row("dense_layers", {"mlp_only_layers": [0]}),
+    Row("sparse_step", {"decoder_sparse_step": 2}),
+    Row("one_expert", {"num_experts_per_tok": 1}),
+    Row("tied", {"tie_word_embeddings": True, "num_hidden_layers": 1}, head=False),
+    scaling("rope_yarn", YARN, "mlx-lm's qwen3_moe does not read rope_scaling", **HF),
+    scaling(
+        "rope_yarn_no_original",
+        {"rope_type": "yarn", "factor": 4.0},
+        "original_max_position_embeddings missing: 4096 in mlx-lm, max_position_embeddings in transformers",
+        config={"max_position_embeddings": 32},
+        **HF,
+    ),
+    Row(
+        "layer_types",
+        {"layer_types": ["sliding_attention", "full_attention"], "use_sliding_window": True},
+        "mlx-lm reads no windows",
+        **HF,
+    ),
+    Row("hidden_act", {"hidden_act": "gelu"}, "mlx-lm's qwen3_moe does not read hidden_act", **HF),
+    Row(
+        "sliding",
+        {"num_hidden_layers": 3, "use_sliding_window": True},
+        "layer 2 has a window; mlx-lm reads no windows",
+        **HF,
+    ),
+    Row("converted", {"num_hidden_layers": 1}, dtype="float16", converted=True),
+    quantized("affine_4_32", 4, 32, "affine", {"num_hidden_layers": 1}, head=True, converted=True),
+]
