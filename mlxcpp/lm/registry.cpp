@@ -35,6 +35,7 @@ constexpr std::array kModels = {
     Row{"llama", make_llama},
     Row{"qwen2", make_qwen2},
     Row{"qwen3", make_qwen3},
+    Row{"qwen3_moe", make_qwen3_moe},
 };
 
 /// Types that a misspelling or another version may have meant.
