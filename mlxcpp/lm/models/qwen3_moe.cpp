@@ -14,10 +14,10 @@ namespace {
 struct Config {
   nn::DecoderShape shape;
   nn::RopeConfig rope{.max_position_embeddings = 32768};
-  nn::SlidingLayers sliding{.sliding_window = 4096, .enabled = false, .first = 28};
+  int sliding_window = 4096;  // of every layer, as transformers has it
   int num_experts = 0, num_experts_per_tok = 0, moe_intermediate_size = 0, decoder_sparse_step = 1;
   std::vector<int> mlp_only_layers;
-  bool norm_topk_prob = false, attention_bias = false;
+  bool norm_topk_prob = false, attention_bias = false, use_sliding_window = false;
   float rms_norm_eps = 1e-6f;
   std::optional<bool> tie_word_embeddings;
   std::string hidden_act = "silu";
@@ -25,18 +25,19 @@ struct Config {
   void fields(io::Fields& f) {
     shape.fields(f);
     rope.fields(f);
-    f.may("use_sliding_window", &sliding.enabled).may("max_window_layers", &sliding.first);
-    sliding.fields(f, shape.num_hidden_layers);
     f.need("num_experts", &num_experts)
         .need("num_experts_per_tok", &num_experts_per_tok)
         .need("moe_intermediate_size", &moe_intermediate_size)
         .may("decoder_sparse_step", &decoder_sparse_step)
         .may("mlp_only_layers", &mlp_only_layers)
         .may("norm_topk_prob", &norm_topk_prob)
+        .may("use_sliding_window", &use_sliding_window)
+        .may("sliding_window", &sliding_window)
         .may("rms_norm_eps", &rms_norm_eps)
         .may("attention_bias", &attention_bias)
         .may("tie_word_embeddings", &tie_word_embeddings)
         .may("hidden_act", &hidden_act);
+    if (use_sliding_window) io::require_positive(f.where("sliding_window"), sliding_window);
     io::require_positive(f.where("num_experts"), num_experts);
     io::require_in_range(f.where("num_experts_per_tok"), num_experts_per_tok, 1, num_experts);
     io::require_positive(f.where("moe_intermediate_size"), moe_intermediate_size);
@@ -83,7 +84,7 @@ Block make_block(const Config& c, int layer, const ops::Rope& rope, nn::Scope w)
                                .bias = c.attention_bias,
                                .out_bias = c.attention_bias,
                                .qk_norm = c.rms_norm_eps,
-                               .window = c.sliding.window(layer)};
+                               .window = c.use_sliding_window ? c.sliding_window : 0};
   auto act = nn::activation_named(c.hidden_act, "config.hidden_act");
   auto feed = [&]() -> Feed {
     if (c.sparse(layer)) return {Moe(c, w / "mlp", act)};
