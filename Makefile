@@ -1,6 +1,6 @@
 # The short commands of the project; `make help` lists them. CMake does the work (CMakePresets.json).
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint format bench docs asan tsan fuzz install clean
+.PHONY: help setup build run test lint format bench docs asan tsan fuzz conformance install clean
 MAKEFLAGS += --no-print-directory
 
 PROMPT ?= What is the capital of France?
@@ -13,7 +13,7 @@ build/%/build.ninja:
 	@cmake --preset $*
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup:  ## install what is missing (as root or with sudo), fetch the default model
 	@tools/bootstrap run
@@ -60,6 +60,12 @@ fuzz:  ## run each fuzzer for FUZZ_SECONDS
 	@$(MAKE) build/fuzz/build.ninja
 	@cmake --build --preset fuzz
 	@tools/fuzz build/fuzz $(FUZZ_SECONDS)
+
+conformance: setup  ## compare tokenizers and chat templates with Python's (downloads 200 MB)
+	@tools/bootstrap conformance
+	@$(MAKE) build/ci/build.ninja
+	@cmake --build --preset ci --target conformance
+	@tools/conformance/run build/ci/bin/conformance
 
 install: build  ## install into PREFIX (default ~/.local)
 	@cmake --install build/release --prefix "$(PREFIX)"

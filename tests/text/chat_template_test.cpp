@@ -106,6 +106,23 @@ TEST(ChatTemplate, TheClockIsTheLocalTime) {
   EXPECT_THROW(render("{{ strftime_now('%A' * 1000) }}"), TokenizerError);
 }
 
+/// Expected: jinja2 3.1.6 as transformers sets it up.
+TEST(ChatTemplate, OperatorsAndFiltersGiveWhatPythonGives) {
+  EXPECT_EQ(
+      render("{{ '<'|safe + '&\"' }}{{ '&' + '<'|safe }}|{{ '<' + '&' }}|{{ '<'|safe ~ '&' }}|"
+             "{{ ('<'|safe + '>'|safe) + \"'\" }}|{{ '<'|e }}"),
+      "<&amp;&#34;&amp;<|<&|<&|<>&#39;|&lt;");
+  EXPECT_EQ(render("{{ 'a\n\nb\n' | indent }}|{{ 'a\n\nb' | indent(2, true, true) }}|"
+                   "{{ 'a\nb' | indent(width='>>') }}|{{ '\na' | indent(first=true) }}"),
+            "a\n\n    b\n|  a\n  \n  b|a\n>>b|    \n    a");
+  EXPECT_EQ(render("{{ 1.0 ~ [1, 'a'] ~ true ~ none ~ 1e20 }}|{{ [1] + [2] }}{{ [1] * 2 }}"
+                   "{{ [1,2,3][1:] }}{{ (1,2)[::-1] }}|{{ 'abc'[::-1] }}|{{ [3,1]|reverse|list }}"),
+            "1.0[1, 'a']TrueNone1e+20|[1, 2][1, 1][2, 3](2, 1)|cba|[1, 3]");
+  EXPECT_EQ(render("{{ [1,2][5:] }}{{ {'a': [1]}.items()|list }}|{{ {'k': 'v'} | string | upper }}|"
+                   "{{ [1.5, 'x'] | join('-') }}"),
+            "[][('a', [1])]|{'K': 'V'}|1.5-x");
+}
+
 /// Templates that would take hours or gigabytes.
 class HostileTemplate : public ::testing::TestWithParam<const char*> {};
 

@@ -73,8 +73,11 @@ fn is_iterable(value: &Value) -> bool {
 }
 
 fn format_value(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
+    let escaping = matches!(state.auto_escape(), AutoEscape::Html) && !value.is_safe();
     match value.as_str() {
+        Some(text) if escaping => out.write_str(&python::html(text)),
         Some(text) => out.write_str(text),
+        None if escaping => out.write_str(&python::html(&python::string(state, value)?)),
         None => out.write_str(&python::string(state, value)?),
     }
     .map_err(Error::from)

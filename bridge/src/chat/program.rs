@@ -152,6 +152,11 @@ impl<'source> Writer<'source> {
             StringConcat => self.both(|w| w.convert(guards::PRINTED, guards::TEXT)),
             GetItem if plain_top => {}
             GetItem => self.test(guards::KEY),
+            Add => {
+                // In Python, text added to a safe text is escaped, whatever the environment does.
+                self.put(LoadConst(Value::from("html")));
+                self.put(PushAutoEscape);
+            }
             CallMethod("changed", Some(count)) => {
                 self.put(BuildTuple(Some(usize::from(*count) - 1)));
                 self.check();
@@ -164,6 +169,9 @@ impl<'source> Writer<'source> {
     /// would make each item as dear as they are many.
     fn guards_after(&mut self, instruction: &Instruction<'source>) {
         use Instruction::*;
+        if matches!(instruction, Add) {
+            self.put(PopAutoEscape);
+        }
         if matches!(instruction, Add | Mul | Slice | ApplyFilter(..)) {
             self.convert(guards::LAZY, guards::LIST);
         }

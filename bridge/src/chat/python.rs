@@ -51,6 +51,22 @@ pub fn string(state: &State, value: &Value) -> Result<String, Error> {
     Ok(printer.out)
 }
 
+/// markupsafe.escape(text).
+pub fn html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&#34;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// What lines are indented with: that many spaces, or a text.
 pub fn margin(filter: &str, width: &Value) -> Result<String, Error> {
     let margin = match width.as_str() {
