@@ -33,6 +33,7 @@ struct Row {
 };
 constexpr std::array kModels = {
     Row{"llama", make_llama},
+    Row{"phi3", make_phi3},
     Row{"qwen2", make_qwen2},
     Row{"qwen3", make_qwen3},
     Row{"qwen3_moe", make_qwen3_moe},
@@ -77,8 +78,10 @@ bool ModelTypeRegistry::contains(std::string_view model_type) const {
 
 void ModelTypeRegistry::require(std::string_view model_type) const {
   if (contains(model_type)) return;
-  auto known = model_types();
-  std::string near = near_matches(model_type, known), expected;
+  auto known = model_types(), names = known;
+  for (auto& [from, to] : kAliases)
+    if (constructors_.count(std::string(to))) names.emplace_back(from);
+  std::string near = near_matches(model_type, names), expected;
   if (!near.empty())
     expected = "a supported one, such as " + near;
   else if (known.size() <= 5)

@@ -58,7 +58,7 @@ def shapes(config, head, hf_type=None):
 
 
 def dense_weights(row, config):
-    out = {k: mx.array(seeded(k, s)) for k, s in shapes(config, row.head, row.hf_type).items()}
+    out = {k: mx.array(seeded(k, s)) for k, s in shapes({**config, **row.hf_changes}, row.head, row.hf_type).items()}
     return {k: v.astype(getattr(mx, row.dtype)) for k, v in out.items()}
 
 
@@ -260,7 +260,7 @@ def make_row(row, folder):
         "tolerance": f"{TOLERANCE} of the largest absolute logit",
         "weights_rule": WEIGHTS_RULE if not stored else f"{file}_weights.safetensors",
         "weights_dtype": row.dtype,
-        "weight_shapes": shapes(config, row.head, row.hf_type),
+        "weight_shapes": shapes({**config, **row.hf_changes}, row.head, row.hf_type),
         "reference": row.reference,
         "readings": row.readings,
         "mlx_lm_error": refused or "",
