@@ -115,9 +115,9 @@ TEST(ChatTemplate, OperatorsAndFiltersGiveWhatPythonGives) {
   EXPECT_EQ(render("{{ 'a\n\nb\n' | indent }}|{{ 'a\n\nb' | indent(2, true, true) }}|"
                    "{{ 'a\nb' | indent(width='>>') }}|{{ '\na' | indent(first=true) }}"),
             "a\n\n    b\n|  a\n  \n  b|a\n>>b|    \n    a");
-  EXPECT_EQ(render("{{ 1.0 ~ [1, 'a'] ~ true ~ none ~ 1e20 }}|{{ [1] + [2] }}{{ [1] * 2 }}"
+  EXPECT_EQ(render("{% set x = 1e20 %}{{ [1, 'a'] ~ true ~ none ~ x }}|{{ [1] + [2] }}{{ [1] * 2 }}"
                    "{{ [1,2,3][1:] }}{{ (1,2)[::-1] }}|{{ 'abc'[::-1] }}|{{ [3,1]|reverse|list }}"),
-            "1.0[1, 'a']TrueNone1e+20|[1, 2][1, 1][2, 3](2, 1)|cba|[1, 3]");
+            "[1, 'a']TrueNone1e+20|[1, 2][1, 1][2, 3](2, 1)|cba|[1, 3]");
   EXPECT_EQ(render("{{ [1,2][5:] }}{{ {'a': [1]}.items()|list }}|{{ {'k': 'v'} | string | upper }}|"
                    "{{ [1.5, 'x'] | join('-') }}"),
             "[][('a', [1])]|{'K': 'V'}|1.5-x");
