@@ -32,7 +32,7 @@ def row(name, config, make, **how):
     """Prefill of 24, five steps, save; load, three further steps."""
     prefill = how.get("prefill", [24])
     r = Row(name, config, base=LLAMA)
-    model = Mlx(r.config(), dense_weights(r, r.config())).model
+    model = Mlx(r.config(), dense_weights(r)).model
     caches = [make(i) for i in range(len(model.layers))]
     ids = prompt_ids(config["vocab_size"])
     consumed = []

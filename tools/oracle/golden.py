@@ -57,8 +57,14 @@ def shapes(config, head, hf_type=None):
     return out
 
 
-def dense_weights(row, config):
-    out = {k: mx.array(seeded(k, s)) for k, s in shapes({**config, **row.hf_changes}, row.head, row.hf_type).items()}
+def row_shapes(row):
+    """Of the tensors in the row's checkpoint, by their names there."""
+    found = shapes({**row.text_config(), **row.hf_changes}, row.head, row.hf_type)
+    return {row.disk_name(k): s for k, s in found.items()}
+
+
+def dense_weights(row):
+    out = {k: mx.array(seeded(k, s)) for k, s in row_shapes(row).items()}
     return {k: v.astype(getattr(mx, row.dtype)) for k, v in out.items()}
 
 
@@ -131,8 +137,8 @@ class Mlx:
 
 
 class Transformers:
-    def __init__(self, row, config, weights):
-        config = hf_config({**config, **row.hf_changes}, row.hf_type).to_dict()
+    def __init__(self, row, weights):
+        config = hf_config({**row.text_config(), **row.hf_changes}, row.hf_type).to_dict()
         with tempfile.TemporaryDirectory() as d:
             write_model(Path(d), config, {k: v.astype(mx.float32) for k, v in weights.items()})
             self.model, info = transformers.AutoModelForCausalLM.from_pretrained(
@@ -184,7 +190,11 @@ def smallest_gap(logits):
     return float((best[:, 1] - best[:, 0]).min())
 
 
-def hf_weights(row, config, dense):
+def hf_weights(row, dense):
+    """The same tensors as transformers' decoder names and orders them."""
+    config = row.text_config()
+    inner = {row.disk_name(k): k for k in shapes({**config, **row.hf_changes}, row.head, row.hf_type)}
+    dense = {inner[k]: v for k, v in dense.items()}
     if not config.get("rope_traditional"):
         return dense
     heads = config["num_attention_heads"]
@@ -201,7 +211,7 @@ def make_row(row, folder):
     """Writes the row's files into `folder`; returns what was measured."""
     file = f"{row.architecture}_{row.name}"
     config = row.config()
-    weights = dense_weights(row, config)
+    weights = dense_weights(row)
     dense = weights
     stored = bool(row.quantize or row.converted)  # in a file: not what names give
     if row.converted:
@@ -211,7 +221,7 @@ def make_row(row, folder):
         config["quantization"] = row.quantize_config or row.quantize
         weights = quantize_weights(weights, row.quantize)
         dense = dequantize_weights(weights, row.quantize)
-    ids = prompt_ids(config["vocab_size"])
+    ids = prompt_ids(row.text_config()["vocab_size"])
 
     mlx = refused = None
     try:
@@ -221,7 +231,7 @@ def make_row(row, folder):
     assert (refused is not None) == (row.readings == "mlx-lm refuses"), (file, refused)
     # Packed under mlx-lm's names, transformers can not read it: the raw rows have its opinion.
     alone = row.converted and row.quantize
-    hf = None if alone else Transformers(row, config, hf_weights(row, config, dense))
+    hf = None if alone else Transformers(row, hf_weights(row, dense))
     first = hf if row.reference == "transformers" else mlx
 
     want = run(first, ids)
@@ -260,7 +270,7 @@ def make_row(row, folder):
         "tolerance": f"{TOLERANCE} of the largest absolute logit",
         "weights_rule": WEIGHTS_RULE if not stored else f"{file}_weights.safetensors",
         "weights_dtype": row.dtype,
-        "weight_shapes": shapes({**config, **row.hf_changes}, row.head, row.hf_type),
+        "weight_shapes": row_shapes(row),
         "reference": row.reference,
         "readings": row.readings,
         "mlx_lm_error": refused or "",

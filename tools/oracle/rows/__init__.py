@@ -1,4 +1,9 @@
-"""The golden table: one module for each architecture, with BASE and ROWS."""
+"""The golden table: one module for each architecture, with BASE (its plain config) and ROWS.
+
+Where a checkpoint holds the decoder inside of something larger, OUTER is the config around BASE
+(which is its `text_config`), and disk_name(name) the name that a tensor of transformers' decoder has
+in the file.
+"""
 
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +15,8 @@ def _load(architecture):
     module = import_module(f".{architecture}", __name__)
     for row in module.ROWS:
         row.base, row.architecture = module.BASE, architecture
+        row.outer = getattr(module, "OUTER", None)
+        row.disk_name = getattr(module, "disk_name", row.disk_name)
     return module.ROWS
 
 

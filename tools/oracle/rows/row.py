@@ -1,5 +1,6 @@
 """One row of the golden table: a configuration, and who decides where readers differ."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 ABSENT = object()  # a key taken out of the base
@@ -22,10 +23,18 @@ class Row:
 
     base: dict = field(default_factory=dict)  # set by rows/__init__.py
     architecture: str = ""  # likewise
+    outer: dict | None = None  # likewise
+    disk_name: Callable = lambda name: name  # likewise
 
-    def config(self):
+    def text_config(self):
+        """What transformers' decoder is made of."""
         merged = {**self.base, **self.changes}
         return {k: v for k, v in merged.items() if v is not ABSENT}
+
+    def config(self):
+        """config.json."""
+        text = self.text_config()
+        return text if self.outer is None else {**self.outer, "text_config": text}
 
 
 def scaling(name, changes, note="", **row):
