@@ -16,18 +16,33 @@ function(mlxcpp_rust_bridge target)
     message(FATAL_ERROR "${CARGO_EXECUTABLE}: too old; expected Rust ${needed} or newer, "
       "found '${version}'; try tools/bootstrap, or install rustup")
   endif()
+  set(output ${MLXCPP_CARGO_DIR})
+  set(options "")
+  set(flags "")
+  if(MLXCPP_FUZZ)
+    # Fuzzers see what they reach in Rust too. Such a build has its own folder, and with a target the
+    # flags are not for build scripts.
+    execute_process(COMMAND ${CARGO_EXECUTABLE} -vV OUTPUT_VARIABLE version)
+    string(REGEX REPLACE ".*host: ([^\n]+).*" "\\1" triple "${version}")
+    set(MLXCPP_CARGO_DIR ${MLXCPP_CARGO_DIR}-fuzz)
+    set(output ${MLXCPP_CARGO_DIR}/${triple})
+    set(options --target ${triple})
+    string(JOIN " " flags RUSTFLAGS=-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+      -Cllvm-args=-sanitizer-coverage-trace-compares)
+  endif()
   cmake_host_system_information(RESULT jobs QUERY NUMBER_OF_LOGICAL_CORES)
-  set(lib ${MLXCPP_CARGO_DIR}/release/lib${ARG_CRATE}.a)
+  set(lib ${output}/release/lib${ARG_CRATE}.a)
   set(include ${MLXCPP_CARGO_DIR}/cxxbridge)
   set(header ${include}/${ARG_CRATE}/src/lib.rs.h)
   # CC and CXX are left alone: with another compiler for each preset cargo would build the crate again and again.
   add_custom_command(
     OUTPUT ${lib} ${header}
-    COMMAND ${CMAKE_COMMAND} -E env --unset=MAKEFLAGS CARGO_BUILD_JOBS=${jobs}
+    COMMAND ${CMAKE_COMMAND} -E env --unset=MAKEFLAGS CARGO_BUILD_JOBS=${jobs} ${flags}
             ${CARGO_EXECUTABLE} build --quiet --release --locked --lib
-            --manifest-path ${ARG_DIR}/Cargo.toml --target-dir ${MLXCPP_CARGO_DIR}
+            --manifest-path ${ARG_DIR}/Cargo.toml --target-dir ${MLXCPP_CARGO_DIR} ${options}
     DEPENDS ${ARG_DIR}/Cargo.toml ${ARG_DIR}/Cargo.lock ${ARG_DIR}/build.rs
-    DEPFILE ${MLXCPP_CARGO_DIR}/release/lib${ARG_CRATE}.d
+    DEPFILE ${output}/release/lib${ARG_CRATE}.d
     COMMENT "cargo build ${ARG_CRATE} (minutes the first time)"
     USES_TERMINAL VERBATIM)
   add_custom_target(${target}_cargo DEPENDS ${lib} ${header})

@@ -1,11 +1,12 @@
-// tokenizer.json: any bytes give a tokenizer or a TokenizerError, and a tokenizer that was made can
-// encode, decode and stream.
+// tokenizer.json and tokenizer.model: any bytes give a tokenizer or a TokenizerError, and a tokenizer
+// that was made can encode, decode and stream.
 #include "mlxcpp/text/tokenizer.h"
 
 #include "mlxcpp/base/error.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace {
 
@@ -21,8 +22,10 @@ void use(const mlxcpp::text::Tokenizer& tokenizer) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using mlxcpp::text::Tokenizer;
+  const std::string_view file(reinterpret_cast<const char*>(data), size);
   try {
-    use(mlxcpp::text::Tokenizer::from_json({reinterpret_cast<const char*>(data), size}));
+    use(file.starts_with('{') ? Tokenizer::from_json(file) : Tokenizer::from_sentencepiece(file));
   } catch (const mlxcpp::TokenizerError&) {
   }
   return 0;

@@ -75,6 +75,27 @@ INSTANTIATE_TEST_SUITE_P(Kinds,
                                            Kind{"qwen2", "gpt2", "qwen2"}),
                          [](const auto& kind) { return std::string(kind.param.file); });
 
+/// Each name of a family gives its ids, and adds a bos token or not when nothing is said.
+TEST(Spec, PreTokenizersCutWherePythonCuts) {
+  const Json golden = read_json("pre.json");
+  VocabSpec spec{.model = "gpt2"};
+  spec.tokens = golden.at("tokens").get<std::vector<std::string>>();
+  spec.merges = golden.at("merges").get<std::vector<std::string>>();
+  for (const Json& family : golden.at("families")) {
+    for (const Json& name : family.at("names")) {
+      spec.pre = name.get<std::string>();
+      spec.bos = 7;
+      const Tokenizer t = Tokenizer::from_spec(spec);
+      for (std::size_t i = 0; i < golden.at("texts").size(); ++i) {
+        const std::string text = from_hex(golden.at("texts")[i]);
+        const auto ids = family.at("ids")[i].get<std::vector<TokenId>>();
+        EXPECT_EQ(t.encode(text, false), ids) << spec.pre << ": " << text;
+      }
+      EXPECT_EQ(t.encode("").size(), family.at("bos").get<bool>() ? 1u : 0u) << spec.pre;
+    }
+  }
+}
+
 TEST(Spec, Gemma4IsByteFallbackBpeWithStoredMerges) {
   VocabSpec spec = spec_of(read_json("gemma.json"), "gemma4", "");
   spec.bos = 2;
@@ -197,6 +218,10 @@ TEST(Spec, UnknownModelsAndPreTokenizersAreNamed) {
   spec.pre = "from-the-future";
   EXPECT_EQ(error_of(spec),
             "vocabulary: pre-tokenizer 'from-the-future' (tokenizer.ggml.pre) is not known");
+  spec.pre = "";
+  EXPECT_EQ(error_of(spec),
+            "vocabulary: no pre-tokenizer is named (tokenizer.ggml.pre); expected a name, as files "
+            "since 2024 have it");
   spec.model = "rwkv";
   EXPECT_EQ(error_of(spec),
             "vocabulary: tokenizer model 'rwkv' is not known; expected gpt2, gemma4, llama, t5 or "

@@ -97,13 +97,7 @@ fn special_ids(spec: &VocabSpec) -> SpecialIds {
         "llama" => (1, 2, 0, true, false),
         "t5" => (-1, 1, 2, false, true),
         "bert" => (-1, -1, 100, true, true),
-        "gpt2" => (
-            -1,
-            -1,
-            -1,
-            matches!(&*spec.pre, "llama-bpe" | "llama3" | "tekken"),
-            false,
-        ),
+        "gpt2" => (-1, -1, -1, pre_tokenizer::adds_bos(&spec.pre), false),
         _ => (-1, -1, -1, false, false),
     };
     let or = |id: i64, default: i64| if id >= 0 { id } else { default };

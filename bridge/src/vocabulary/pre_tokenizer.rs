@@ -1,8 +1,9 @@
 //! `tokenizer.ggml.pre` to a pre-tokenizer.  The names are llama.cpp's; the expressions are those of
 //! the models' own tokenizer.json files.
-use anyhow::{bail, Result};
+use anyhow::{bail, ensure, Result};
 use serde_json::{json, Value};
 
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
 const LLAMA3: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -42,23 +43,32 @@ pub struct PreTokenizer {
 
 /// An unknown name is an error: a wrong split gives wrong ids without a sign.
 pub fn by_name(name: &str) -> Result<PreTokenizer> {
-    let ignore_merges = matches!(family(name), Some(Family::Llama3 | Family::Tekken));
-    let nfc = matches!(name, "qwen2" | "deepseek-r1-qwen");
-    match family(name) {
-        Some(family) => Ok(PreTokenizer {
-            json: family.json(),
-            ignore_merges,
-            nfc,
-        }),
-        None => bail!("pre-tokenizer '{name}' (tokenizer.ggml.pre) is not known"),
-    }
+    ensure!(
+        !name.is_empty(),
+        "no pre-tokenizer is named (tokenizer.ggml.pre); expected a name, as files since 2024 have it"
+    );
+    let Some(family) = family(name) else {
+        bail!("pre-tokenizer '{name}' (tokenizer.ggml.pre) is not known");
+    };
+    Ok(PreTokenizer {
+        json: family.json(),
+        ignore_merges: matches!(family, Family::Llama3 | Family::Tekken) || name.starts_with("glm"),
+        nfc: matches!(name, "qwen2" | "deepseek-r1-qwen"),
+    })
+}
+
+/// Whether the begin-of-sequence token is added when the file does not say.
+pub fn adds_bos(name: &str) -> bool {
+    matches!(family(name), Some(Family::Llama3 | Family::Tekken))
 }
 
 #[derive(Clone, Copy)]
 enum Family {
+    Default,
     Gpt2,
     Digits,
     Llama3,
+    Llama3Regex,
     Qwen2,
     Qwen35,
     Tekken,
@@ -71,19 +81,21 @@ enum Family {
 #[rustfmt::skip]
 fn family(name: &str) -> Option<Family> {
     Some(match name {
-        "gpt-2" | "gpt2" | "default-gpt2" | "mpt" | "olmo" | "jais" | "phi-2" | "jina-es" | "jina-de"
-        | "jina-v1-en" | "jina-v2-es" | "jina-v2-de" | "roberta-bpe" | "gigachat" | "a.x-4.0" | "mellum"
-        | "modern-bert" | "trillion" | "granite-docling" | "exaone4" => Family::Gpt2,
+        "default" => Family::Default,
+        "gpt-2" | "mpt" | "olmo" | "jais" | "phi-2" | "jina-es" | "jina-de" | "jina-v1-en" | "jina-v2-es"
+        | "jina-v2-de" | "jina-v2-code" | "roberta-bpe" | "gigachat" | "a.x-4.0" | "mellum" | "modern-bert"
+        | "trillion" | "granite-docling" | "exaone4" => Family::Gpt2,
         "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" | "minerva-7b"
         | "mellum2" => Family::Digits,
         "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "falcon-h1" | "pixtral" | "midm-2.0" | "lfm2"
-        | "dbrx" | "smaug-bpe" | "chatglm-bpe" | "glm4" => Family::Llama3,
-        "qwen2" | "deepseek-r1-qwen" | "stablelm2" | "hunyuan" | "megrez" | "kormo"
-        | "grok-2" => Family::Qwen2,
+        | "jina-v5-nano" => Family::Llama3,
+        "dbrx" | "smaug-bpe" | "chatglm-bpe" | "glm4" | "glm5" => Family::Llama3Regex,
+        "qwen2" | "deepseek-r1-qwen" | "stablelm2" | "hunyuan" | "megrez" | "kormo" | "grok-2" | "f2llmv2"
+        | "solar-open" => Family::Qwen2,
         "qwen35" => Family::Qwen35,
         "tekken" => Family::Tekken,
-        "gpt-4o" | "llama4" => Family::Gpt4o,
-        "deepseek-v3" | "hunyuan-dense" => Family::Deepseek3,
+        "gpt-4o" | "llama4" | "kanana2" | "talkie" | "minimax-m2" => Family::Gpt4o,
+        "deepseek-v3" | "hunyuan-dense" | "joyai-llm" | "hy_v4" => Family::Deepseek3,
         "deepseek-coder" => Family::DeepseekCoder,
         "falcon" => Family::Falcon,
         _ => return None,
@@ -93,9 +105,16 @@ fn family(name: &str) -> Option<Family> {
 impl Family {
     fn json(self) -> Value {
         match self {
+            Family::Default => sequence(vec![
+                split(r"[\p{P}\$\+<=>\^~\|]+"),
+                split(GPT2),
+                split(r"\p{N}+"),
+                split("[0-9][0-9][0-9]"),
+                byte_level(false),
+            ]),
             Family::Gpt2 => byte_level(true),
             Family::Digits => sequence(vec![digits(true), byte_level(true)]),
-            Family::Llama3 => by_regex(LLAMA3),
+            Family::Llama3 | Family::Llama3Regex => by_regex(LLAMA3),
             Family::Qwen2 => by_regex(QWEN2),
             Family::Qwen35 => by_regex(QWEN35),
             Family::Tekken => by_regex(TEKKEN),
