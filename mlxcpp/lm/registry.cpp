@@ -33,6 +33,7 @@ struct Row {
 };
 constexpr std::array kModels = {
     Row{"llama", make_llama},
+    Row{"llama4", make_llama4},
     Row{"phi3", make_phi3},
     Row{"qwen2", make_qwen2},
     Row{"qwen3", make_qwen3},

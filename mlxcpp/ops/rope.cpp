@@ -106,4 +106,11 @@ array rope(const array& x, const Rope& r, const Layer& layer) {
   return pieces.size() == 1 ? pieces[0] : mx::concatenate(pieces, 0);
 }
 
+array scale_by_place(const array& x, int every, float by, const Layer& layer) {
+  array place = mx::astype(mx::add(layer.rows->index, array(1)), mx::float32);
+  array steps = mx::floor(mx::divide(place, array(float(every))));
+  array scale = mx::add(mx::multiply(mx::log1p(steps), array(by)), array(1.f));
+  return mx::multiply(x, mx::astype(mx::expand_dims(scale, std::vector<int>{1, 3}), x.dtype()));
+}
+
 }  // namespace mlxcpp::ops

@@ -33,4 +33,8 @@ struct Rope {
 /// x: (B, H, L, d), each token rotated to its place in its row.
 array rope(const array& x, const Rope& r, const Layer& layer);
 
+/// Queries that grow with their place in the row, where nothing else tells them of it:
+/// x * (1 + by * log(1 + floor((index + 1) / every))).  x: (B, H, L, d).
+array scale_by_place(const array& x, int every, float by, const Layer& layer);
+
 }  // namespace mlxcpp::ops

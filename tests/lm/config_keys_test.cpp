@@ -50,13 +50,14 @@ const std::map<std::string, std::vector<json>> kOthers = {
     {"layer_types", {{"sliding_attention", "full_attention"}}},
     {"tie_word_embeddings", {true, false}},
     {"truncate", {true, false}},
-    {"rope_traditional", {true}},
+    {"rope_traditional", {true, false}},
     {"attention_bias", {true}},
     {"mlp_bias", {true}},
     {"use_sliding_window", {true}},
     {"sliding_window", {3}},
     {"type", {"linear", "default"}},
     {"mlp_only_layers", {{0}}},
+    {"moe_layers", {{0}}},
     {"norm_topk_prob", {true}},
 };
 
@@ -163,12 +164,15 @@ std::string witness(const std::string& architecture, const std::string& key) {
     if (!found.empty()) return found;
   }
   // The inside of both spellings is read by the same lines for all architectures.
-  auto dot = key.find('.');
-  if (!key.starts_with("rope_") || dot == key.npos) return "";
-  for (std::string spelling : {"rope_scaling", "rope_parameters"})
-    if (auto found = witness(all_rows().at("llama"), spelling + key.substr(dot), false);
-        !found.empty())
-      return found;
+  for (std::string spelling : {"rope_scaling", "rope_parameters"}) {
+    auto at = key.find(spelling + ".");
+    if (at == key.npos) continue;
+    for (std::string other : {"rope_scaling", "rope_parameters"}) {
+      auto leaf = key.substr(at + spelling.size());
+      if (auto found = witness(all_rows().at("llama"), other + leaf, false); !found.empty())
+        return found;
+    }
+  }
   return "";
 }
 
@@ -183,7 +187,7 @@ TEST_P(ConfigKeys, that_are_read_each_change_a_golden) {
     keys.insert(asked.begin(), asked.end());
   }
   for (auto& key : keys) {
-    if (kWithoutEffect.count(key)) continue;
+    if (kWithoutEffect.count(key) || key == "text_config") continue;
     std::string seen = witness(GetParam(), key);
     EXPECT_NE(seen, "") << key << ": no golden notices another value";
     std::cout << "  " << key << ": " << seen << "\n";
