@@ -10,7 +10,6 @@
 #include <mlx/ops.h>
 
 #include <algorithm>
-#include <cmath>
 
 namespace mlxcpp::lm {
 namespace {
@@ -91,60 +90,43 @@ struct Config {
 
 /// Rope, then a norm without weights; or neither, and queries that grow with their place.
 struct Attention {
-  nn::Linear q, k, v, o;
-  int head_dim, kv_heads;
-  std::optional<ops::Rope> rope;
-  bool norm, tuned;
+  nn::Attention parts;
+  bool turns, norm, tuned;
   float eps, by;
   int every;
-  ops::AttentionArgs args;
 
   Attention(const Config& c, int layer, nn::Scope w)
-      : q(w / "q_proj",
-          c.shape.hidden_size,
-          c.shape.num_attention_heads * c.shape.head_size(),
-          c.attention_bias),
-        k(w / "k_proj",
-          c.shape.hidden_size,
-          c.shape.kv_heads() * c.shape.head_size(),
-          c.attention_bias),
-        v(w / "v_proj",
-          c.shape.hidden_size,
-          c.shape.kv_heads() * c.shape.head_size(),
-          c.attention_bias),
-        o(w / "o_proj",
-          c.shape.num_attention_heads * c.shape.head_size(),
-          c.shape.hidden_size,
-          c.attention_bias),
-        head_dim(c.shape.head_size()),
-        kv_heads(c.shape.kv_heads()),
-        norm(c.use_qk_norm && c.turns(layer)),
-        tuned(c.attn_temperature_tuning && !c.turns(layer)),
+      : parts(w,
+              {.dim = c.shape.hidden_size,
+               .heads = c.shape.num_attention_heads,
+               .kv_heads = c.shape.kv_heads(),
+               .head_dim = c.shape.head_size(),
+               .bias = c.attention_bias,
+               .out_bias = c.attention_bias},
+              c.rope.make(c.shape.head_size())),
+        turns(c.turns(layer)),
+        norm(c.use_qk_norm && turns),
+        tuned(c.attn_temperature_tuning && !turns),
         eps(c.rms_norm_eps),
         by(c.attn_scale),
-        every(c.floor_scale),
-        args{.scale = 1 / std::sqrt(float(head_dim)),
-             .chunk = c.turns(layer) ? c.attention_chunk_size : 0} {
-    if (c.turns(layer)) rope = c.rope.make(head_dim);
+        every(c.floor_scale) {
+    if (turns) parts.args.chunk = c.attention_chunk_size;
   }
 
   array placed(const array& x, const ops::Layer& layer) const {
-    array heads = ops::split_heads(x, head_dim);
-    if (rope) heads = ops::rope(heads, *rope, layer);
+    array heads = ops::split_heads(x, parts.head_dim);
+    if (turns) heads = ops::rope(heads, parts.rope, layer);
     return norm ? ops::rms_norm(heads, nullptr, eps) : heads;
   }
 
   array operator()(const array& x, const ops::Layer& layer) const {
-    auto [queries, keys, values] = ops::linear_each(x, q.w, k.w, v.w);
-    array query = placed(queries, layer);
+    auto [queries, keys, values] = ops::linear_each(x, parts.q, parts.k, parts.v);
+    array query = placed(queries, layer), key = placed(keys, layer);
     if (tuned) query = ops::scale_by_place(query, every, by, layer);
-    auto view = ops::kv_append(layer, placed(keys, layer), ops::split_heads(values, head_dim));
-    return o(ops::merge_heads(ops::attention(query, view, args)));
+    auto view = ops::kv_append(layer, key, ops::split_heads(values, parts.head_dim));
+    return ops::linear(ops::merge_heads(ops::attention(query, view, parts.args)), parts.o);
   }
-  ops::LayerLayout layout() const {
-    return {.kv = {{.heads = kv_heads, .k_dim = head_dim, .v_dim = head_dim, .window = args.chunk}},
-            .states = {}};
-  }
+  ops::LayerLayout layout() const { return parts.layout(); }
 };
 
 /// The best expert, whose input (not output) the router scales, beside one that all tokens share.
