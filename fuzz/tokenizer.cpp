@@ -1,5 +1,5 @@
-// tokenizer.json and tokenizer.model: any bytes give a tokenizer or a TokenizerError, and a tokenizer
-// that was made can encode, decode and stream.
+// tokenizer.json and tokenizer.model: any bytes give a tokenizer or a TokenizerError, and a
+// tokenizer that was made can encode, decode and stream.
 #include "mlxcpp/text/tokenizer.h"
 
 #include "mlxcpp/base/error.h"
