@@ -51,11 +51,11 @@ struct Config {
 
   /// Published configs have true, false, or a number that stands for true.
   void read_temperature(io::Fields& f) {
-    int number = 0;
-    if (f.type("attn_temperature_tuning") == io::JsonType::integer)
-      f.may("attn_temperature_tuning", &number), attn_temperature_tuning = number != 0;
-    else
+    int number = 1;
+    if (f.type("attn_temperature_tuning") != io::JsonType::integer)
       f.may("attn_temperature_tuning", &attn_temperature_tuning);
+    else if (f.need("attn_temperature_tuning", &number); number == 0)
+      attn_temperature_tuning = false;
   }
 
   void check(const io::Fields& f) const {
@@ -66,11 +66,7 @@ struct Config {
                               {"attention_chunk_size", attention_chunk_size},
                               {"floor_scale", floor_scale}})
       io::require_positive(f.where(key), value);
-    if (num_experts_per_tok != 1)
-      throw UnsupportedError(describe(f.where("num_experts_per_tok"),
-                                      "not supported",
-                                      "1",
-                                      std::to_string(num_experts_per_tok)));
+    io::require_in_range(f.where("num_experts_per_tok"), num_experts_per_tok, 1, 1);
     if (!no_rope_layers.empty() && int(no_rope_layers.size()) < shape.num_hidden_layers)
       throw ConfigError(describe(f.where("no_rope_layers"),
                                  "too short",
@@ -171,10 +167,9 @@ Block make_block(const Config& c, int layer, nn::Scope w) {
 /// Raw experts are (E, in, out) and lack ".weight".
 void turn_experts(nn::WeightMap& w) {
   for (std::string leaf : {"gate_up_proj", "down_proj"}) {
-    std::string suffix = "feed_forward.experts." + leaf;
     std::map<std::string, array> turned;
     std::erase_if(w.arrays, [&](auto& e) {
-      bool raw = e.first.ends_with(suffix) && e.second.ndim() == 3;
+      bool raw = e.first.ends_with("feed_forward.experts." + leaf) && e.second.ndim() == 3;
       if (raw) turned.emplace(e.first + ".weight", mx::swapaxes(e.second, 1, 2));
       return raw;
     });
