@@ -84,6 +84,28 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values("gpt2", "smollm", "llama3", "qwen2", "gemma", "wordpiece", "unigram"),
     [](const auto& kind) { return std::string(kind.param); });
 
+TEST(Tokenizer, EncodesDecodesAndRendersInSeveralThreadsAtOnce) {
+  const Json config = {{"chat_template", read(testing::data("templates/llama3.jinja"))},
+                       {"bos_token", "<|begin_of_text|>"}};
+  const Tokenizer t = Tokenizer::from_json(read(testing::data("llama3.json")), config.dump());
+  const std::string messages = R"([{"role": "user", "content": "Hello, world"}])";
+  const std::string text = t.apply_chat_template(messages);
+  const std::vector<TokenId> ids = t.encode(text, false);
+  std::vector<int> wrong(4);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&, i] {
+      for (int n = 0; n < 50; ++n) {
+        wrong[i] += t.apply_chat_template_ids(messages) != ids;
+        wrong[i] += t.decode(t.encode(text, false)) != text;
+        wrong[i] += testing::streamed(t, ids) != text;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, std::vector<int>(4));
+}
+
 class Llama3 : public ::testing::Test {
  protected:
   std::string json_ = read(testing::data("llama3.json"));
