@@ -1,5 +1,8 @@
 //! What a tokenizer.json may not ask for, looked at before any of it is built: ids and tokens of
 //! absurd size, and steps that blow a text up, each of which multiplies what came before it.
+//!
+//! What stays: a regular expression with look-around may take a million steps for each match before
+//! it is given up, so a hostile one makes encoding slow in proportion to the text.
 use anyhow::{bail, ensure, Result};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};

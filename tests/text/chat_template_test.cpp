@@ -123,6 +123,44 @@ TEST(ChatTemplate, OperatorsAndFiltersGiveWhatPythonGives) {
             "[][('a', [1])]|{'K': 'V'}|1.5-x");
 }
 
+/// Expected: jinja2 3.1.6.  Our guards stand between the instructions of each of these.
+TEST(ChatTemplate, LoopsMacrosAndOperatorsGoOnAsTheyDid) {
+  const char* context =
+      R"({"t": [{"n": 1, "c": [{"n": 5, "c": []}, {"n": 6, "c": [{"n": 7}]}]}, {"n": 2}]})";
+  const std::pair<const char*, const char*> cases[] = {
+      {"{% for x in t recursive %}{{ x.n }}{% if x.c %}[{{ loop(x.c) }}]{% endif %}{% if not "
+       "loop.last %},{% endif %}{% endfor %}",
+       "1[5,6[7]],2"},
+      {"{% for x in [1,1,2,2] %}{{ loop.changed(x) }}{% endfor %}|{% for x in [1,2,3,4] %}{% if x "
+       "== 2 %}{% continue %}{% endif %}{% if x == 4 %}{% break %}{% endif %}{{ x }}{% else %}e{% "
+       "endfor %}",
+       "TrueFalseTrueFalse|13"},
+      {"{% macro f(a, b=2) %}{{ a ~ b }}{{ caller() if caller else '' }}{% endmacro %}{{ f(1) }}{{ "
+       "f(1, b='x') }}{% call f(3) %}in{% endcall %}{% set k = 'z' %}{{ {k: 1, 'y': [k]} }}",
+       "121x32in{'z': 1, 'y': ['z']}"},
+      {"{{ 1 < 2 < 3 }}{{ 'a' in 'abc' }}{{ 2 not in [1,2] }}{{ t[0]['n'] }}{{ (t|length) * 2 + 1 "
+       "}}{{ [1,2][-1] }}{{ ('x' if t else 'y') == 'x' }}{{ ('y' if not t else 'x') != 'x' }}",
+       "TrueTrueFalse152TrueFalse"},
+      {"{% set ns = namespace(a=1, l=[]) %}{% for i in range(3) %}{% set ns.a = ns.a + i %}{% set "
+       "ns.l = ns.l + [i] %}{% endfor %}{{ ns.a }}{{ ns.l }}{% set x %}b{{ ns.a }}{% endset %}{{ x "
+       "}}{% filter upper %}abc{% endfilter %}",
+       "4[0, 1, 2]b4ABC"},
+      {"{% block b %}{% for m in t if m.n > 1 %}{{ m.n }}{% endfor %}{% endblock %}{{ "
+       "t|map(attribute='n')|join('-') }}{{ t|selectattr('n','equalto',2)|list|length }}{{ "
+       "t|sort(attribute='n', reverse=true)|map(attribute='n')|list }}",
+       "21-21[2, 1]"},
+      {"{{ t|groupby('n')|length }}{{ 'a,b'.split(',')[1] }}{{ {'b':1,'a':2}|dictsort }}{{ "
+       "[3,1,3]|unique|list }}{{ '%s-%d'|format('a', 3) }}{{ [1,2,3]|sum }}{{ 'x'|default('y') "
+       "}}{{ u|default('y') }}{{ [1,2]|last }}{{ [[1,2],[3]]|map('length')|list }}",
+       "2b[('a', 2), ('b', 1)][3, 1]a-36xy2[2, 1]"},
+      {"{% for k, v in {'a': 1, 'b': 2}.items() %}{{ k }}{{ v }}{{ loop.index }}{% endfor %}{{ "
+       "t[1:]|length }}{{ t[::-1][0].n }}{{ 'abc'[1:] }}{{ [1,2,3,4]|batch(2)|list }}{{ 7 // 2 "
+       "}}{{ 2 ** 3 }}{{ -7 % 3 }}",
+       "a11b2212bc[[1, 2], [3, 4]]382"},
+  };
+  for (const auto& [source, expected] : cases) EXPECT_EQ(render(source, context), expected);
+}
+
 /// Templates that would take hours or gigabytes.
 class HostileTemplate : public ::testing::TestWithParam<const char*> {};
 
