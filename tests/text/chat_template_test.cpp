@@ -310,10 +310,12 @@ TEST(ChatTemplate, ANamespaceInItselfIsGivenFree) {
 }
 
 TEST(ChatTemplate, ValuesNestedWithoutEndDoNotOverflowTheStack) {
-  // As deep as the bounds on work allow.
-  std::string wrap = "{% set ns = namespace(s=[1]) %}{% for i in range(1300) %}";
-  for (int i = 0; i < 100; ++i) wrap += "{% set ns.s = [ns.s] %}";
-  wrap += "{% endfor %}";
+  // A large conversation pays for much work.
+  const Json context = {{"pad", std::string(1'000'000, 'x')}};
+  std::string wrap = "{% set ns = namespace(s=[1]) %}{% for i in range(1800) %}{% set x = ns.s %}";
+  for (int i = 0; i < 100; ++i) wrap += "{% set x = [x] %}";
+  wrap += "{% set ns.s = x %}{% endfor %}";
+  EXPECT_EQ(render(wrap + "x", context.dump()), "x");
   for (const char* use : {"",
                           "{{ ns.s }}",
                           "{{ ns.s | tojson }}",
@@ -328,10 +330,23 @@ TEST(ChatTemplate, ValuesNestedWithoutEndDoNotOverflowTheStack) {
                           "{{ ns.s | pprint }}",
                           "{{ debug() }}"}) {
     try {
-      render(wrap + use);
+      render(wrap + use, context.dump());
     } catch (const TokenizerError&) {
       // An error is as good as a short form of the value.
     }
+  }
+  for (const char* level : {"[x]",
+                            "(x,)",
+                            "{'a': x}",
+                            "x | batch(1) | list",
+                            "namespace(a=x)",
+                            "dict(a=x)",
+                            "[x] | zip([1]) | list"}) {
+    const std::string deeper =
+        std::string("{% set ns = namespace(s=[1]) %}{% for i in range(99999) %}") +
+        "{% set x = ns.s %}{% set x = " + level + " %}{% set x = " + level +
+        " %}{% set x = " + level + " %}{% set ns.s = x %}{% endfor %}";
+    EXPECT_THROW(render(deeper, context.dump()), TokenizerError) << level;
   }
 }
 

@@ -7,12 +7,14 @@ use minijinja::{
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-/// A unit is one instruction or 64 bytes; 2,000 messages of a kilobyte need about 240,000.
+/// A unit is one instruction or 64 bytes, so this is about a second and 300 MB; most
+/// templates need about 120 for a message, some work through all messages for each.
 /// It also bounds how deeply values can be nested, which minijinja walks by recursion: printing and
 /// comparing need 64 MB of stack then.  `program` and `guards` charge what minijinja does not.
-/// A longer conversation gets more.
-const FUEL: u64 = 1_000_000;
-const MAX_CONTEXT_FUEL: u64 = 3_000_000;
+const FUEL: u64 = 4_000_000;
+/// There are templates in use that look at each character.
+const FUEL_PER_BYTE: u64 = 16;
+const MAX_CONTEXT_FUEL: u64 = 16_000_000;
 const MAX_RECURSION: usize = 400;
 
 /// Marks an error that the template itself asked for.
@@ -39,7 +41,9 @@ pub fn new(context_size: usize) -> Environment<'static> {
     environment.set_unknown_method_callback(method);
     environment.set_formatter(format_value);
     environment.set_recursion_limit(MAX_RECURSION);
-    environment.set_fuel(Some(FUEL + (context_size as u64).min(MAX_CONTEXT_FUEL)));
+    environment.set_fuel(Some(
+        FUEL + (FUEL_PER_BYTE * context_size as u64).min(MAX_CONTEXT_FUEL),
+    ));
     environment.add_filter("tojson", json::tojson);
     environment.add_filter("string", python::string);
     // Their indentation grows with the square of the nesting, and costs no fuel.

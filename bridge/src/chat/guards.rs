@@ -14,16 +14,18 @@ pub const LIST: &str = "$list";
 pub const TEXT: &str = "$text";
 pub const MAP: &str = "$map";
 
-/// What one unit of fuel pays for.
-const VALUES: u64 = 4;
+/// What one unit of fuel pays for when text is read.
 const BYTES: u64 = 64;
+
+/// What a value costs that has lists, mappings or other objects in it.
+pub const NESTING: u64 = 100;
 
 pub fn add_to(environment: &mut Environment) {
     environment.add_test(WALK, |state: &State, value: &Value| {
         walk(state, value).map(|()| true)
     });
     environment.add_test(KEY, |value: &Value| hashable(value).map(|()| true));
-    environment.add_test(LAZY, |value: &Value| value.kind() == ValueKind::Iterable);
+    environment.add_test(LAZY, is_lazy);
     environment.add_test(PRINTED, is_printed);
     environment.add_filter(LIST, list);
     environment.add_filter(TEXT, text);
@@ -61,6 +63,33 @@ fn add_walkers(environment: &mut Environment) {
     }
 }
 
+/// Also pays for what a new value nests, which may be a call's named arguments.
+fn is_lazy(state: &State, values: Rest<ValueOrKwargs>) -> Result<bool, Error> {
+    let mut lazy = false;
+    for value in values.into_values() {
+        pay_for_nesting(state, &value)?;
+        lazy |= value.kind() == ValueKind::Iterable;
+    }
+    Ok(lazy)
+}
+
+/// minijinja gives values free, compares and prints them by recursion, half a kilobyte for each level.
+/// So one more level is dear: 200,000 of them take all fuel that there can be.
+fn pay_for_nesting(state: &State, value: &Value) -> Result<(), Error> {
+    let is_map = value.kind() == ValueKind::Map;
+    if value.as_object().is_none() || !(is_map || is_list(value)) {
+        return Ok(());
+    }
+    for (count, part) in (1u64..).zip(value.try_iter()?) {
+        let part = if is_map { value.get_item(&part)? } else { part };
+        if part.as_object().is_some() {
+            return state.consume_fuel(NESTING);
+        }
+        state.consume_fuel(u64::from(count % 4 == 0))?;
+    }
+    Ok(())
+}
+
 type Function = dyn Fn(&mut State, Rest<ValueOrKwargs>) -> Result<Value, Error> + Send + Sync;
 
 fn paid(function: Value) -> Box<Function> {
@@ -78,20 +107,16 @@ pub fn walk(state: &State, value: &Value) -> Result<(), Error> {
     if value.as_object().is_none() {
         return Ok(());
     }
-    let mut seen = 0;
     let mut waiting = vec![value.clone()];
     while let Some(value) = waiting.pop() {
-        seen += 1;
-        state.consume_fuel(u64::from(seen % VALUES == 0))?;
-        if let Some(text) = value.as_str() {
-            state.consume_fuel(text.len() as u64 / BYTES)?;
-        }
+        let length = value.as_str().map_or(0, str::len) as u64;
+        state.consume_fuel(1 + length / BYTES)?;
         let is_map = value.kind() == ValueKind::Map;
         if value.as_object().is_none() || !(is_map || is_list(&value)) {
             continue;
         }
-        for (count, part) in (1u64..).zip(value.try_iter()?) {
-            state.consume_fuel(u64::from(count % VALUES == 0))?;
+        for part in value.try_iter()? {
+            state.consume_fuel(1)?; // not later: the parts wait in memory
             if is_map {
                 waiting.push(value.get_item(&part)?);
             }
@@ -128,18 +153,20 @@ fn list(state: &State, value: &Value) -> Result<Value, Error> {
         state.consume_fuel(1)?;
         items.push(item);
     }
-    Ok(Value::from(items))
+    let list = Value::from(items);
+    pay_for_nesting(state, &list)?;
+    Ok(list)
 }
 
 /// Key, value, key, value ...
-fn map(parts: Rest<Value>) -> Result<Value, Error> {
+fn map(state: &State, parts: Rest<Value>) -> Result<Value, Error> {
     let pairs = parts.chunks_exact(2);
     for pair in pairs.clone() {
         hashable(&pair[0])?;
     }
-    Ok(Value::from_pairs(
-        pairs.map(|pair| (pair[0].clone(), pair[1].clone())),
-    ))
+    let map = Value::from_pairs(pairs.map(|pair| (pair[0].clone(), pair[1].clone())));
+    pay_for_nesting(state, &map)?;
+    Ok(map)
 }
 
 fn chain(state: &State, first: Value, others: Rest<Value>) -> Result<Value, Error> {

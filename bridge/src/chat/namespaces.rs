@@ -1,9 +1,10 @@
 //! The objects that `namespace()` makes.  A template can put one into itself, and such a ring would
 //! never be given free; so all are emptied when the template has been rendered.
+use super::guards;
 use minijinja::functions;
 use minijinja::machinery::{eval, make_string_output, Instruction, Instructions};
 use minijinja::value::ValueOrKwargs;
-use minijinja::{AutoEscape, Environment, Error, Value};
+use minijinja::{AutoEscape, Environment, Error, State, Value};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -12,7 +13,8 @@ thread_local! {
     static MADE: RefCell<Vec<Value>> = const { RefCell::new(vec![]) };
 }
 
-pub fn namespace(defaults: Option<ValueOrKwargs>) -> Result<Value, Error> {
+pub fn namespace(state: &State, defaults: Option<ValueOrKwargs>) -> Result<Value, Error> {
+    state.consume_fuel(guards::NESTING)?;
     let made = functions::namespace(defaults)?;
     MADE.with_borrow_mut(|all| all.push(made.clone()));
     Ok(made)

@@ -165,15 +165,17 @@ impl<'source> Writer<'source> {
         }
     }
 
-    /// What has to come after an instruction: lazy results become lists, since one over the other
-    /// would make each item as dear as they are many.
+    /// What has to come after an instruction.  Nested values are paid for.  Lazy ones become lists,
+    /// since one over the other would make each item as dear as they are many.
     fn guards_after(&mut self, instruction: &Instruction<'source>) {
         use Instruction::*;
         if matches!(instruction, Add) {
             self.put(PopAutoEscape);
         }
-        if matches!(instruction, Add | Mul | Slice | ApplyFilter(..)) {
-            self.convert(guards::LAZY, guards::LIST);
+        match instruction {
+            Add | Mul | Slice | ApplyFilter(..) => self.convert(guards::LAZY, guards::LIST),
+            BuildList(_) | BuildTuple(_) | BuildKwargs(_) => self.test(guards::LAZY),
+            _ => {}
         }
     }
 
