@@ -99,7 +99,7 @@ ModelInfo examine(const std::string& name, std::optional<int> context) {
   info.context = context.value_or(info.context_length.value_or(4096));
   if (auto bytes = kv_bytes_per_token(config)) info.kv_bytes = *bytes * std::uint64_t(info.context);
   info.tokenizer = tokenizer_info(files);
-  if (!files.gguf) info.defaults = lm::load_generation_defaults(files.path);
+  info.defaults = files.config.generation_defaults;
   return info;
 }
 

@@ -92,7 +92,7 @@ ModelFiles open_model(const fs::path& path) {
         describe(path.string(), "not a model", "a config.json beside the weights", "none"));
   auto gguf = io::Gguf::open(files.paths.at(0));
   auto json = lm::config_from_gguf(gguf);
-  return {files.paths.at(0), std::move(gguf), {lm::parse_config(json), json}};
+  return {files.paths.at(0), std::move(gguf), {lm::parse_config(json), json, {}}};
 }
 
 std::vector<int> parse_ids(const std::string& flag, const std::string& text) {

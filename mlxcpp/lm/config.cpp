@@ -5,8 +5,8 @@
 #include "mlxcpp/io/fields.h"
 #include "mlxcpp/io/file.h"
 
-#include <algorithm>
 #include <filesystem>
+#include <utility>
 
 namespace mlxcpp::lm {
 namespace {
@@ -28,20 +28,35 @@ std::optional<std::vector<TokenId>> eos_ids(io::Fields& f) {
   return std::vector<TokenId>(ids.begin(), ids.end());
 }
 
-/// mlx-lm's rule: what is falsy says nothing.
-bool truthy(const std::optional<std::vector<TokenId>>& ids, bool is_list) {
-  return ids && (is_list || ids->front() != 0);
+/// Runs `read`; a mistake in an optional file is no reason to refuse a model.
+template <class Read>
+void forgiving(const char* what, Read read) {
+  try {
+    read();
+  } catch (const Error& e) {
+    log(LogLevel::warning, std::string(what) + " is passed over: " + e.what());
+  }
 }
 
-std::optional<io::Fields> read_generation_config(const std::string& directory) {
-  try {
-    auto path = std::filesystem::path(directory) / "generation_config.json";
-    auto text = io::read_text_if_exists(path, io::kConfigLimit);
-    if (text) return io::Fields::parse(*text, "generation_config");
-  } catch (const Error& e) {
-    log(LogLevel::warning, std::string("generation_config.json is passed over: ") + e.what());
-  }
-  return {};
+void read_eos(io::Fields& f, GenerationDefaults& d) {
+  auto ids = eos_ids(f);
+  bool is_list = f.type("eos_token_id") == io::JsonType::list;
+  if (ids && (is_list || ids->front() != 0)) d.eos_token_ids = std::move(ids);
+}
+
+void read_sampling(io::Fields& f, GenerationDefaults& d) {
+  GenerationDefaults read;
+  std::optional<bool> do_sample;
+  f.may("do_sample", &do_sample)
+      .may("temperature", &read.temperature)
+      .may("top_p", &read.top_p)
+      .may("min_p", &read.min_p)
+      .may("top_k", &read.top_k)
+      .may("repetition_penalty", &read.repetition_penalty);
+  if (do_sample == false) read.temperature = 0.f;
+  if (do_sample == true && !read.temperature) read.temperature = 1.f;
+  read.eos_token_ids = std::move(d.eos_token_ids);
+  d = std::move(read);
 }
 
 }  // namespace
@@ -63,43 +78,28 @@ BaseConfig parse_config(const std::string& json) {
   return c;
 }
 
-ConfigFile load_config(const std::string& directory) {
-  auto path = std::filesystem::path(directory) / "config.json";
-  auto text = io::read_text_if_exists(path, io::kConfigLimit);
-  if (!text)
-    throw IoError(describe(directory, "not a model directory", "a config.json in it", "none"));
-  ConfigFile file{parse_config(*text), *text};
-  if (auto f = read_generation_config(directory)) {
-    try {
-      auto ids = eos_ids(*f);
-      if (truthy(ids, f->type("eos_token_id") == io::JsonType::list))
-        file.config.eos_token_ids = ids;
-    } catch (const ConfigError& e) {
-      log(LogLevel::warning, std::string("passed over: ") + e.what());
-    }
-  }
-  return file;
+GenerationDefaults parse_generation_config(const std::string& json) {
+  GenerationDefaults d;
+  forgiving("generation_config.json", [&] {
+    auto f = io::Fields::parse(json, "generation_config");
+    forgiving("generation_config.json's eos_token_id", [&] { read_eos(f, d); });
+    forgiving("generation_config.json's sampling advice", [&] { read_sampling(f, d); });
+  });
+  return d;
 }
 
-GenerationDefaults load_generation_defaults(const std::string& directory) {
-  GenerationDefaults d;
-  auto f = read_generation_config(directory);
-  if (!f) return d;
-  try {
-    std::optional<bool> do_sample;
-    f->may("do_sample", &do_sample)
-        .may("temperature", &d.temperature)
-        .may("top_p", &d.top_p)
-        .may("min_p", &d.min_p)
-        .may("top_k", &d.top_k)
-        .may("repetition_penalty", &d.repetition_penalty);
-    if (do_sample == false) d.temperature = 0.f;
-    if (do_sample == true && !d.temperature) d.temperature = 1.f;
-  } catch (const ConfigError& e) {
-    log(LogLevel::warning, std::string("sampling advice is passed over: ") + e.what());
-    return {};
-  }
-  return d;
+ConfigFile load_config(const std::string& directory) {
+  std::filesystem::path folder = directory;
+  auto text = io::read_text_if_exists(folder / "config.json", io::kConfigLimit);
+  if (!text)
+    throw IoError(describe(directory, "not a model directory", "a config.json in it", "none"));
+  ConfigFile file{parse_config(*text), *text, {}};
+  forgiving("generation_config.json", [&] {
+    text = io::read_text_if_exists(folder / "generation_config.json", io::kConfigLimit);
+    if (text) file.generation_defaults = parse_generation_config(*text);
+  });
+  if (auto& ids = file.generation_defaults.eos_token_ids) file.config.eos_token_ids = ids;
+  return file;
 }
 
 }  // namespace mlxcpp::lm

@@ -23,26 +23,31 @@ struct BaseConfig {
   std::optional<std::vector<TokenId>> eos_token_ids;
 };
 
-/// A config and the very text that it was read from.
+/// What generation_config.json says.  Absent: nothing is said.
+struct GenerationDefaults {
+  std::optional<float> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int> top_k;
+  /// mlx-lm's rule: 0, an empty list and null say nothing, a list with a 0 in it does.
+  std::optional<std::vector<TokenId>> eos_token_ids;
+};
+
+/// A model directory's configs, and the very text that `config` was read from.
 struct ConfigFile {
   BaseConfig config;
   std::string json;
+  GenerationDefaults generation_defaults;
 };
 
 /// Throws ConfigError naming the key, what was expected and found.  A nested `text_config` is not
 /// looked into: models that have one read it.
 BaseConfig parse_config(const std::string& json);
 
-/// Reads config.json once, then generation_config.json for its eos_token_id; the latter is passed
-/// over when it can not be read.  Throws IoError when there is no config.json.
-ConfigFile load_config(const std::string& directory);
+/// Never throws Error: what is broken is logged and passed over, the eos ids and the sampling
+/// advice each as a whole.  `do_sample: false` means temperature 0.
+GenerationDefaults parse_generation_config(const std::string& json);
 
-/// generation_config.json's sampling advice.  Absent: nothing is said.
-struct GenerationDefaults {
-  std::optional<float> temperature, top_p, min_p, repetition_penalty;
-  std::optional<int> top_k;
-};
-/// Empty when the file is missing or broken.  `do_sample: false` means temperature 0.
-GenerationDefaults load_generation_defaults(const std::string& directory);
+/// Reads config.json once, then generation_config.json once if it can be read.  Throws IoError when
+/// there is no config.json.
+ConfigFile load_config(const std::string& directory);
 
 }  // namespace mlxcpp::lm

@@ -62,12 +62,13 @@ struct Source {
   fs::path path;
   std::optional<io::Gguf> gguf;  // present: it is the model, its tokenizer included
   LoadedModel loaded;
+  GenerationDefaults generation_defaults;
 };
 
 Source read_gguf(const fs::path& path,
                  const ModelTypeRegistry& registry,
                  const LoadOptions& options) {
-  Source s{path, io::Gguf::open(path), {}};
+  Source s{path, io::Gguf::open(path), {}, {}};
   s.loaded.config_json = config_from_gguf(*s.gguf);
   s.loaded.config = parse_config(s.loaded.config_json);
   registry.require(s.loaded.config.model_type);
@@ -83,14 +84,17 @@ Source read_gguf(const fs::path& path,
 Source read_directory(const fs::path& directory,
                       const ModelTypeRegistry& registry,
                       const LoadOptions& options) {
-  auto [config, json] = load_config(directory);
+  auto [config, json, generation_defaults] = load_config(directory);
   registry.require(config.model_type);
   auto files = io::find_weight_files(directory);
   if (files.kind == io::WeightFiles::Kind::npz)
     throw WeightError(describe(
         files.paths.at(0).string(), "npz weights are not supported", "safetensors or GGUF"));
   detail::require_memory(nn::tensor_bytes(files), options.memory_limit);
-  Source s{directory, {}, {config, json, {}, nn::Quantization::read(io::Fields::parse(json))}};
+  Source s{directory,
+           {},
+           {config, json, {}, nn::Quantization::read(io::Fields::parse(json))},
+           generation_defaults};
   if (files.kind == io::WeightFiles::Kind::gguf) {
     auto weights = weights_from_gguf(io::Gguf::open(files.paths.at(0)));
     s.loaded.weights = std::move(weights.arrays);
@@ -127,8 +131,8 @@ LoadedModelContext load(const ModelConfiguration& configuration,
                                             s.loaded.config.eos_token_ids);
   return {registry.create(s.loaded),
           std::move(tokenizer),
-          s.loaded.config,
-          s.gguf ? GenerationDefaults{} : load_generation_defaults(s.path)};
+          std::move(s.loaded.config),
+          std::move(s.generation_defaults)};
 }
 
 std::shared_ptr<const LanguageModel> load_model(const ModelConfiguration& configuration,

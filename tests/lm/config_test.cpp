@@ -6,6 +6,7 @@
 #include "tests/support/temp_dir.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <string>
 
@@ -138,9 +139,23 @@ TEST(ConfigFile, eos_is_the_tokenizers_affair_when_neither_says_anything) {
 
 TEST(ConfigFile, generation_config_may_be_anything_else_than_a_file) {
   Folder f(R"({"model_type": "m", "eos_token_id": 5})", "");
-  std::filesystem::create_directory(f.dir.path() / "generation_config.json");
-  EXPECT_EQ(load_config(f.dir.path()).config.eos_token_ids, (Ids{{5}}));
-  EXPECT_EQ(load_generation_defaults(f.dir.path()).temperature, std::nullopt);
+  auto path = f.dir.path() / "generation_config.json";
+  auto passed_over = [&] {
+    auto file = load_config(f.dir.path());
+    EXPECT_EQ(file.config.eos_token_ids, (Ids{{5}}));
+    EXPECT_EQ(file.generation_defaults.temperature, std::nullopt);
+    std::filesystem::remove(path);
+  };
+  std::filesystem::create_directory(path);
+  passed_over();
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);  // and nobody writes into it
+  passed_over();
+  std::filesystem::create_symlink("nothing", path);
+  passed_over();
+  std::filesystem::create_symlink("/dev/zero", path);
+  passed_over();
+  f.dir.write("generation_config.json", std::string(2 << 20, ' ') + R"({"eos_token_id": 7})");
+  passed_over();
 }
 
 TEST(ConfigFile, passing_over_generation_config_is_logged) {
@@ -154,6 +169,8 @@ TEST(ConfigFile, passing_over_generation_config_is_logged) {
   EXPECT_EQ(warnings.size(), 1u);
   eos_with("5", "-1");
   EXPECT_EQ(warnings.size(), 2u);
+  eos("5", R"({"eos_token_id": -1, "top_p": "x"})");  // each part has its own
+  EXPECT_EQ(warnings.size(), 4u);
   set_log_sink({});
 }
 
@@ -176,9 +193,18 @@ TEST(ConfigFile, errors_are_of_the_kind_of_their_cause) {
   EXPECT_THROW(load_config(large.dir.path()), IoError);
 }
 
+TEST(ConfigFile, eos_and_sampling_advice_come_from_one_reading_of_generation_config) {
+  Folder f(R"({"model_type": "m", "eos_token_id": 5})",
+           R"({"eos_token_id": [7, 0], "top_p": 0.5})");
+  auto file = load_config(f.dir.path());
+  EXPECT_EQ(file.config.eos_token_ids, (Ids{{7, 0}}));
+  EXPECT_EQ(file.generation_defaults.eos_token_ids, (Ids{{7, 0}}));
+  EXPECT_EQ(file.generation_defaults.top_p, 0.5f);
+}
+
 GenerationDefaults defaults(const std::string& generation) {
   Folder f(R"({"model_type": "m"})", generation);
-  return load_generation_defaults(f.dir.path());
+  return load_config(f.dir.path()).generation_defaults;
 }
 
 TEST(GenerationDefaults, are_what_generation_config_says) {
@@ -197,6 +223,15 @@ TEST(GenerationDefaults, read_whether_to_sample_as_a_temperature) {
   EXPECT_EQ(defaults(R"({"do_sample": true})").temperature, 1.f);
   EXPECT_EQ(defaults(R"({"do_sample": null, "temperature": 2})").temperature, 2.f);
   EXPECT_EQ(defaults("{}").temperature, std::nullopt);
+}
+
+TEST(GenerationDefaults, eos_and_sampling_advice_are_passed_over_apart) {
+  auto d = defaults(R"({"eos_token_id": "x", "top_p": 0.5})");
+  EXPECT_EQ(d.eos_token_ids, std::nullopt);
+  EXPECT_EQ(d.top_p, 0.5f);
+  d = defaults(R"({"eos_token_id": 7, "top_p": "x"})");
+  EXPECT_EQ(d.eos_token_ids, (Ids{{7}}));
+  EXPECT_EQ(d.top_p, std::nullopt);
 }
 
 TEST(GenerationDefaults, are_empty_when_the_file_is_missing_or_broken) {

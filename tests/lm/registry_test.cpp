@@ -157,6 +157,8 @@ TEST(Registry, names_near_ids_when_it_refuses) {
   EXPECT_EQ(near("qwen3"), "qwen2, qwen2_moe");  // the same beginning
   EXPECT_EQ(near("lama"), "llama, mamba");       // a letter or two
   EXPECT_EQ(near("lmama"), "llama, mamba");
+  EXPECT_EQ(near("mistrel"), "mistral");  // which llama serves
+  EXPECT_EQ(near("kimi_k3"), "");         // nobody serves kimi_k2 here
   EXPECT_EQ(near("gema2"), "gemma3");
   EXPECT_EQ(near("phi"), "phi3");
   EXPECT_EQ(near("bert"), "");
