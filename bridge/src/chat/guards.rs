@@ -14,7 +14,9 @@ pub const LIST: &str = "$list";
 pub const TEXT: &str = "$text";
 pub const MAP: &str = "$map";
 
-/// What one unit of fuel pays for when text is read.
+/// What a step into a value costs, with the allocation that it takes, and for how much text one unit
+/// of fuel pays.
+pub const PART: u64 = 4;
 const BYTES: u64 = 64;
 
 /// What a value costs that has lists, mappings or other objects in it.
@@ -110,13 +112,13 @@ pub fn walk(state: &State, value: &Value) -> Result<(), Error> {
     let mut waiting = vec![value.clone()];
     while let Some(value) = waiting.pop() {
         let length = value.as_str().map_or(0, str::len) as u64;
-        state.consume_fuel(1 + length / BYTES)?;
+        state.consume_fuel(PART + length / BYTES)?;
         let is_map = value.kind() == ValueKind::Map;
         if value.as_object().is_none() || !(is_map || is_list(&value)) {
             continue;
         }
         for part in value.try_iter()? {
-            state.consume_fuel(1)?; // not later: the parts wait in memory
+            state.consume_fuel(PART)?; // not later: the parts wait in memory
             if is_map {
                 waiting.push(value.get_item(&part)?);
             }

@@ -1,5 +1,6 @@
 //! Values as Python's str() prints them.
 use super::environment::bad;
+use super::guards;
 use minijinja::value::ValueKind;
 use minijinja::{Error, State, Value};
 use std::fmt::Write;
@@ -86,7 +87,7 @@ pub fn margin(filter: &str, width: &Value) -> Result<String, Error> {
 
 /// Pays for text that is made from values: shared parts can make it far larger than they are.
 pub fn pay(state: &State, bytes: usize) -> Result<(), Error> {
-    state.consume_fuel(1 + bytes as u64 / 64)
+    state.consume_fuel(guards::PART + bytes as u64 / 64)
 }
 
 struct Printer<'a, 'env> {
