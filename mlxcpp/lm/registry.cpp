@@ -32,6 +32,7 @@ struct Row {
   MakeModel make;
 };
 constexpr std::array kModels = {
+    Row{"gemma3_text", make_gemma3_text},
     Row{"llama", make_llama},
     Row{"llama4", make_llama4},
     Row{"phi3", make_phi3},

@@ -8,13 +8,13 @@
 namespace mlxcpp::nn {
 
 void DecoderShape::fields(io::Fields& f) {
-  f.need("hidden_size", &hidden_size)
-      .need("num_hidden_layers", &num_hidden_layers)
-      .need("intermediate_size", &intermediate_size)
-      .need("num_attention_heads", &num_attention_heads)
-      .need("vocab_size", &vocab_size)
-      .may("num_key_value_heads", &num_key_value_heads)
-      .may("head_dim", &head_dim);
+  for (auto [key, extent] : {std::pair{"hidden_size", &hidden_size},
+                             {"num_hidden_layers", &num_hidden_layers},
+                             {"intermediate_size", &intermediate_size},
+                             {"num_attention_heads", &num_attention_heads},
+                             {"vocab_size", &vocab_size}})
+    *extent ? f.may(key, extent) : f.need(key, extent);
+  f.may("num_key_value_heads", &num_key_value_heads).may("head_dim", &head_dim);
   for (auto [key, value] : {std::pair{"hidden_size", hidden_size},
                             {"num_hidden_layers", num_hidden_layers},
                             {"intermediate_size", intermediate_size},
@@ -58,9 +58,31 @@ ops::Rope RopeConfig::make(int head_dim) const {
                    rope_scaling);
 }
 
+void TypedRopes::fields(io::Fields& f) {
+  read_typed(f);
+  f.may("rope_theta", &rope_theta)
+      .may("rope_local_base_freq", &rope_local_base_freq)
+      .may("rope_scaling", &full);
+}
+
+void TypedRopes::read_typed(io::Fields& f) {
+  f.may("max_position_embeddings", &max_position_embeddings);
+  io::require_positive(f.where("max_position_embeddings"), max_position_embeddings);
+  if (auto typed = f.object("rope_parameters"))
+    typed->may("full_attention", &full).may("sliding_attention", &sliding);
+}
+
+ops::Rope TypedRopes::make(bool slides, int head_dim) const {
+  auto& scaling = slides ? sliding : full;
+  return make_rope({.dims = head_dim,
+                    .base = scaling.rope_theta.value_or(slides ? rope_local_base_freq : rope_theta),
+                    .max_positions = max_position_embeddings},
+                   scaling);
+}
+
 void SlidingLayers::fields(io::Fields& f, int layers) {
   f.may("sliding_window", &sliding_window).may("layer_types", &layer_types);
-  bool used = first.has_value();
+  bool used = first || pattern > 1;
   if (!layer_types.empty() && int(layer_types.size()) != layers)
     throw ConfigError(describe(f.where("layer_types"),
                                "wrong length",
@@ -77,11 +99,13 @@ void SlidingLayers::fields(io::Fields& f, int layers) {
     io::require_positive(f.where("sliding_window"), sliding_window.value_or(0));
 }
 
+bool SlidingLayers::slides(int layer) const {
+  if (!layer_types.empty()) return layer_types[layer] == "sliding_attention";
+  return pattern ? (layer + 1) % pattern != 0 : first && layer >= *first;
+}
+
 int SlidingLayers::window(int layer) const {
-  if (!enabled || !sliding_window) return 0;
-  bool slides =
-      layer_types.empty() ? first && layer >= *first : layer_types[layer] == "sliding_attention";
-  return slides ? *sliding_window : 0;
+  return enabled && sliding_window && slides(layer) ? *sliding_window : 0;
 }
 
 ops::Activation activation_named(const std::string& name, const std::string& where) {

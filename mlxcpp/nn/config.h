@@ -11,7 +11,8 @@
 
 namespace mlxcpp::nn {
 
-/// The extents of a decoder.  Every one is positive after fields(); products fit an int.
+/// The extents of a decoder.  Every one is positive after fields(); products fit an int.  A key may
+/// be absent where a model sets its extent before.
 struct DecoderShape {
   int hidden_size, num_hidden_layers, intermediate_size, num_attention_heads, vocab_size;
   std::optional<int> num_key_value_heads, head_dim;
@@ -34,14 +35,28 @@ struct RopeConfig {
   ops::Rope make(int head_dim) const;
 };
 
+/// A rotation for layers with a window and one for those without: rope_parameters by layer type, or
+/// rope_theta and rope_scaling of full layers and rope_local_base_freq of the others.
+struct TypedRopes {
+  int max_position_embeddings = 131072;
+  float rope_theta = 1e6f, rope_local_base_freq = 1e4f;
+  RopeScaling full, sliding;
+
+  void fields(io::Fields& f);
+  void read_typed(io::Fields& f);  ///< the newer spelling alone
+  ops::Rope make(bool slides, int head_dim) const;
+};
+
 /// Which layers look back only `sliding_window` tokens.
 struct SlidingLayers {
   std::optional<int> sliding_window;
   std::vector<std::string> layer_types;  // empty, or one for each layer
   bool enabled = true;                   // set these two, from keys of other names, before fields()
   std::optional<int> first = {};         // without layer_types: from here on; absent: none
+  int pattern = 0;                       // likewise: all but every pattern-th; 0: see first
 
   void fields(io::Fields& f, int layers);
+  bool slides(int layer) const;
   int window(int layer) const;  ///< 0: none
 };
 

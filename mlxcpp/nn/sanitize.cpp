@@ -85,7 +85,9 @@ void WeightMap::rename_part(std::string_view from, std::string_view to) {
 }
 
 void WeightMap::add_one(std::string_view suffix) {
-  for_ending(arrays, suffix, [](auto&, array& a) { a = mx::add(a, array(1.f, a.dtype())); });
+  for_ending(arrays, suffix, [](auto&, array& a) {
+    a = mx::add(mx::astype(a, mx::float32), array(1.f));  // half types would lose what is small
+  });
 }
 
 void WeightMap::scale(std::string_view suffix, const array& by) {

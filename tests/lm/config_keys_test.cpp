@@ -41,7 +41,9 @@ const std::map<std::string, std::vector<json>> kOthers = {
     {"original_max_position_embeddings", {8, 400}},
     {"partial_rotary_factor", {0.5}},
     {"rms_norm_eps", {0.3}},
-    {"rope_parameters", {{{"rope_type", "linear"}, {"factor", 2.0}}}},
+    {"rope_parameters",
+     {{{"rope_type", "linear"}, {"factor", 2.0}},
+      {{"full_attention", {{"rope_type", "linear"}, {"factor", 2.0}}}}}},
     {"rope_scaling", {{{"rope_type", "linear"}, {"factor", 2.0}}}},
     {"rope_theta", {77.0}},
     {"rope_type", {"linear", "default"}},
@@ -59,6 +61,16 @@ const std::map<std::string, std::vector<json>> kOthers = {
     {"mlp_only_layers", {{0}}},
     {"moe_layers", {{0}}},
     {"norm_topk_prob", {true}},
+    {"final_logit_softcapping", {5.0}},
+    {"full_attention", {{{"rope_type", "linear"}, {"factor", 2.0}}}},
+    {"hidden_activation", {"gelu", "silu"}},
+    {"num_attention_heads", {16}},
+    {"query_pre_attn_scalar", {8}},
+    {"rope_local_base_freq", {77.0}},
+    {"sliding_attention", {{{"rope_type", "linear"}, {"factor", 2.0}}}},
+    {"sliding_window_pattern", {3}},
+    {"use_bidirectional_attention", {true}},
+    {"vocab_size", {64}},
 };
 
 /// Other values for a key, given what it holds (null: nothing).
@@ -168,7 +180,7 @@ std::string witness(const std::string& architecture, const std::string& key) {
     auto at = key.find(spelling + ".");
     if (at == key.npos) continue;
     for (std::string other : {"rope_scaling", "rope_parameters"}) {
-      auto leaf = key.substr(at + spelling.size());
+      auto leaf = key.substr(key.rfind('.'));
       if (auto found = witness(all_rows().at("llama"), other + leaf, false); !found.empty())
         return found;
     }

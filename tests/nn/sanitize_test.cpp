@@ -73,6 +73,13 @@ TEST(AddOne, moves_what_ends_so_and_nothing_else) {
   EXPECT_EQ(difference(w.arrays.at("x.norm.bias"), noise({3}, 2)), 0);
 }
 
+TEST(AddOne, keeps_what_a_half_type_would_round_away) {
+  WeightMap w;
+  w.arrays.emplace("norm.weight", mx::full({1}, 0.001f, mx::bfloat16));
+  w.add_one("norm.weight");
+  EXPECT_NEAR(w.arrays.at("norm.weight").item<float>(), 1.001f, 1e-5f);
+}
+
 TEST(Scale, keeps_the_dtype) {
   WeightMap w;
   w.arrays.emplace("a.weight", noise({2, 2}, 1, mx::float16));

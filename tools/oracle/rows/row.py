@@ -15,7 +15,7 @@ class Row:
     head: bool = True  # the checkpoint holds lm_head.weight
     hf_type: str | None = None  # the model_type that transformers is told; absent: the config's
     hf_changes: dict = field(default_factory=dict)  # only for transformers
-    readings: str = "same"  # "same" | "other" (the two disagree) | "mlx-lm refuses"
+    readings: str = "same"  # "same" | "other" (the two disagree) | "near" (a little) | "mlx-lm refuses"
     dtype: str = "float32"  # of the stored weights
     quantize: dict | None = None  # mlx_lm's quantization config; packed tensors go to a file
     converted: bool = False  # stored as mlx-lm's convert stores it, in a file

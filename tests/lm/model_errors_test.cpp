@@ -1,0 +1,86 @@
+// Configs and checkpoints that an architecture refuses, and what it says.
+#include "mlxcpp/base/error.h"
+#include "mlxcpp/lm/factory.h"
+#include "mlxcpp/nn/checkpoint.h"
+#include "tests/support/errors.h"
+#include "tests/support/golden.h"
+#include "tests/support/temp_dir.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+namespace mlxcpp::lm {
+namespace {
+
+using nlohmann::json;
+
+/// What loading a golden's model says after some keys of its config changed (paths, such as
+/// "text_config.vocab_size"; null: absent), and without one of its tensors.
+std::string refusal(const std::string& golden,
+                    const std::map<std::string, json>& changes,
+                    const std::string& missing = "") {
+  auto file = test::golden_files(golden + ".safetensors").at(0);
+  test::TempDir dir;
+  test::write_model(dir.path(), file);
+  json config = json::parse(test::Golden::read(file).metadata.at("config"));
+  for (auto& [key, value] : changes) {
+    std::string path = "/" + key;
+    std::ranges::replace(path, '.', '/');
+    config[json::json_pointer(path)] = value;
+  }
+  auto text = config.dump();
+  LoadedModel loaded{.config = parse_config(text),
+                     .config_json = text,
+                     .weights = nn::load_safetensors(io::find_weight_files(dir.path())),
+                     .quantization = nn::Quantization::read(io::Fields::parse(text))};
+  if (!missing.empty()) EXPECT_EQ(loaded.weights.erase(missing), 1u) << missing;
+  ModelTypeRegistry registry;
+  add_models(registry);
+  return test::message_of<Error>([&] { registry.create(loaded); });
+}
+
+TEST(Gemma3Text, needs_a_type_for_each_layer) {
+  EXPECT_EQ(refusal("gemma3_text_plain", {{"layer_types", json::array({"full_attention"})}}),
+            "config.layer_types: wrong length; expected 3, found 1");
+  EXPECT_EQ(refusal("gemma3_text_plain",
+                    {{"layer_types", {"full_attention", "chunked_attention", "full_attention"}}}),
+            "config.layer_types: unknown type; expected full_attention or sliding_attention, found "
+            "chunked_attention");
+}
+
+TEST(Gemma3Text, has_the_extents_of_published_models_where_the_config_has_none) {
+  EXPECT_EQ(refusal("gemma3_text_plain", {{"vocab_size", nullptr}}),
+            "model.embed_tokens.weight: wrong shape; expected (262208, 64), found (128, 64)");
+  EXPECT_EQ(refusal("gemma3_text_plain", {{"hidden_size", nullptr}}),
+            "config.hidden_size: missing; expected integer");
+}
+
+TEST(Gemma3Text, refuses_numbers_that_nothing_can_be_divided_by) {
+  EXPECT_EQ(refusal("gemma3_text_plain", {{"sliding_window_pattern", 0}}),
+            "config.sliding_window_pattern: expected a positive number, found 0");
+  EXPECT_EQ(refusal("gemma3_text_plain", {{"sliding_window", 0}}),
+            "config.sliding_window: expected a positive number, found 0");
+  EXPECT_EQ(refusal("gemma3_text_plain", {{"query_pre_attn_scalar", 0}}),
+            "config.query_pre_attn_scalar: expected a positive number, found 0.0");
+  EXPECT_EQ(refusal("gemma3_text_plain", {{"final_logit_softcapping", -1}}),
+            "config.final_logit_softcapping: expected a positive number, found -1.0");
+}
+
+TEST(Gemma3Text, refuses_attention_that_sees_what_comes) {
+  EXPECT_EQ(refusal("gemma3_text_plain", {{"use_bidirectional_attention", true}}),
+            "config.use_bidirectional_attention: embeddings' attention is not supported; expected "
+            "false, found true");
+}
+
+TEST(Gemma3Text, names_a_tensor_that_is_not_there) {
+  EXPECT_EQ(refusal("gemma3_text_plain", {}, "model.layers.1.self_attn.k_norm.weight"),
+            "model.layers.1.self_attn.k_norm.weight: missing; expected shape (24), found no such "
+            "tensor");
+}
+
+}  // namespace
+}  // namespace mlxcpp::lm
