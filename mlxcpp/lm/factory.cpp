@@ -86,15 +86,13 @@ Source read_directory(const fs::path& directory,
                       const LoadOptions& options) {
   auto [config, json, generation_defaults] = load_config(directory);
   registry.require(config.model_type);
+  auto quantization = nn::Quantization::read(io::Fields::parse(json));
   auto files = io::find_weight_files(directory);
   if (files.kind == io::WeightFiles::Kind::npz)
     throw WeightError(describe(
         files.paths.at(0).string(), "npz weights are not supported", "safetensors or GGUF"));
   detail::require_memory(nn::tensor_bytes(files), options.memory_limit);
-  Source s{directory,
-           {},
-           {config, json, {}, nn::Quantization::read(io::Fields::parse(json))},
-           generation_defaults};
+  Source s{directory, {}, {config, json, {}, quantization}, generation_defaults};
   if (files.kind == io::WeightFiles::Kind::gguf) {
     auto weights = weights_from_gguf(io::Gguf::open(files.paths.at(0)));
     s.loaded.weights = std::move(weights.arrays);

@@ -87,6 +87,7 @@ TEST(BadModel, a_config_that_is_not_json_is_a_load_error) {
 TEST(BadModel, an_unknown_type_is_named_before_anything_else_is_read) {
   TempDir dir;
   dir.write("config.json", R"({"model_type": "llamb"})");
+  for (auto name : {"model.safetensors", "tokenizer.json"}) dir.write(name, "broken");
   expect_error(run(generate(dir.path(), "hi")), 3, {"llamb", "llama", "mlxcpp models"});
 }
 

@@ -1,4 +1,5 @@
 // What a loaded model offers as a whole.
+#include "mlxcpp/base/error.h"
 #include "mlxcpp/io/fields.h"
 #include "mlxcpp/lm/factory.h"
 #include "mlxcpp/lm/loaded_model.h"
@@ -101,6 +102,80 @@ TEST_F(Context, continues_greedily_as_mlx_lm_from_a_fresh_cache_each_time) {
     auto all = c.generate({prompt.begin(), prompt.end()}, options);
     EXPECT_EQ(std::vector<int>(all.tokens.begin(), all.tokens.end()), want);
   }
+}
+
+TEST_F(Context, refuses_what_its_parts_refuse_and_goes_on) {
+  auto c = context();
+  auto prompt = Golden::read(kPlain).ids("ids");
+  std::vector<TokenId> ids(prompt.begin(), prompt.end());
+  GenerateOptions options;
+  options.max_tokens = 3;
+  options.ignore_eos = true;
+  auto want = c.generate(ids, options).tokens;
+  std::string messages = R"([{"role": "user", "content": "Hi"}])";
+  EXPECT_THROW(c.apply_chat_template("{}"), InputError);
+  EXPECT_THROW(c.apply_chat_template(
+                   messages, {.add_generation_prompt = true, .continue_final_message = true}),
+               InputError);
+  EXPECT_THROW(c.apply_chat_template_ids(
+                   messages, {.add_generation_prompt = true, .continue_final_message = true}),
+               InputError);
+  EXPECT_THROW(c.generate({}, options), InputError);
+  EXPECT_THROW(c.generate({TokenId(c.model().vocab_size())}, options), InputError);
+  auto bad = options;
+  bad.sample.temperature = -1;
+  EXPECT_THROW(c.stream_generate(ids, bad), InputError);
+  EXPECT_EQ(c.generate(ids, options).tokens, want);
+}
+
+TEST_F(Context, without_a_chat_template_says_so) {
+  dir.write("tokenizer_config.json", "{}");
+  auto c = context();
+  EXPECT_THROW(c.apply_chat_template("[]"), Error);
+  EXPECT_THROW(c.apply_chat_template_ids("[]"), Error);
+}
+
+TEST_F(Context, streams_outlive_it) {
+  auto g = Golden::read(kPlain);
+  auto prompt = g.ids("ids"), want = g.ids("tokens");
+  GenerateOptions options;
+  options.max_tokens = int(want.size());
+  options.ignore_eos = true;
+  auto stream = [&] {
+    auto c = context();
+    return c.stream_generate({prompt.begin(), prompt.end()}, options);
+  }();
+  std::vector<int> got;
+  while (auto event = stream.next())
+    if (event->token) got.push_back(int(*event->token));
+  EXPECT_EQ(got, want);
+}
+
+TEST_F(Context, two_streams_at_once_do_not_see_each_other) {
+  auto c = context();
+  auto g = Golden::read(kPlain);
+  auto prompt = g.ids("ids"), want = g.ids("tokens");
+  GenerateOptions options;
+  options.max_tokens = int(want.size());
+  options.ignore_eos = true;
+  auto a = c.stream_generate({prompt.begin(), prompt.end()}, options);
+  auto b = c.stream_generate({prompt.begin() + 1, prompt.end()}, options);
+  std::vector<int> got;
+  while (auto event = a.next()) {
+    if (event->token) got.push_back(int(*event->token));
+    b.next();
+  }
+  EXPECT_EQ(got, want);
+}
+
+TEST_F(Context, is_made_from_what_load_gives) {
+  auto loaded = load(ModelConfiguration::from_directory(dir.path().string()), builtin());
+  auto model = loaded.model;
+  ModelContext c(std::move(loaded));
+  EXPECT_EQ(c.shared_model(), model);
+  EXPECT_EQ(c.config().model_type, "llama");
+  EXPECT_EQ(c.tokenizer().vocab_size(), 501u);
+  EXPECT_EQ(c.generation_defaults().temperature, 0.5f);
 }
 
 TEST_F(Context, gives_its_parts_up) {

@@ -5,6 +5,9 @@
 #include "tests/support/errors.h"
 #include "tests/support/script_model.h"
 
+#include <mlx/ops.h>
+#include <mlx/transforms.h>
+
 #include <gtest/gtest.h>
 
 #include <map>
@@ -187,6 +190,46 @@ TEST(Registry, may_be_asked_from_several_threads) {
     });
   for (auto& t : threads) t.join();
   EXPECT_EQ(made, std::vector<int>(4, 1000));
+}
+
+/// Every tensor that a small llama asks for, and its config.
+LoadedModel small_llama() {
+  LoadedModel loaded;
+  loaded.config_json = R"({"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 1,
+      "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1,
+      "vocab_size": 10, "tie_word_embeddings": true})";
+  loaded.config = parse_config(loaded.config_json);
+  std::string layer = "model.layers.0.";
+  for (auto& [name, shape] :
+       std::map<std::string, mx::Shape>{{"model.embed_tokens.weight", {10, 8}},
+                                        {"model.norm.weight", {8}},
+                                        {layer + "input_layernorm.weight", {8}},
+                                        {layer + "post_attention_layernorm.weight", {8}},
+                                        {layer + "self_attn.q_proj.weight", {8, 8}},
+                                        {layer + "self_attn.k_proj.weight", {4, 8}},
+                                        {layer + "self_attn.v_proj.weight", {4, 8}},
+                                        {layer + "self_attn.o_proj.weight", {8, 8}},
+                                        {layer + "mlp.gate_proj.weight", {16, 8}},
+                                        {layer + "mlp.up_proj.weight", {16, 8}},
+                                        {layer + "mlp.down_proj.weight", {8, 16}}}) {
+    loaded.weights.emplace(name, mx::zeros(shape));
+    mx::eval(loaded.weights.at(name));
+  }
+  return loaded;
+}
+
+TEST(Registry, makes_models_in_several_threads_at_once_from_what_was_loaded_once) {
+  ModelTypeRegistry registry;
+  add_models(registry);
+  const auto loaded = small_llama();
+  std::vector<std::shared_ptr<const LanguageModel>> made(4);
+  std::vector<std::thread> threads;
+  for (auto& model : made)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 20; ++i) model = registry.create(loaded);
+    });
+  for (auto& t : threads) t.join();
+  for (auto& model : made) EXPECT_EQ(model->manifest().params.size(), loaded.weights.size());
 }
 
 TEST(AddModels, has_the_architectures_of_this_room) {
