@@ -8,6 +8,7 @@
 #include "mlxcpp/lm/loaded_model.h"
 #include "mlxcpp/lm/model.h"
 #include "mlxcpp/nn/checkpoint.h"
+#include "mlxcpp/nn/foreign.h"
 
 #include <mlx/transforms.h>
 
@@ -86,15 +87,23 @@ Source read_directory(const fs::path& directory,
                       const LoadOptions& options) {
   auto [config, json, generation_defaults] = load_config(directory);
   registry.require(config.model_type);
-  auto quantization = nn::Quantization::read(io::Fields::parse(json));
+  auto fields = io::Fields::parse(json);
+  auto foreign = nn::Foreign::read(fields);
+  auto quantization = foreign ? nn::Quantization{} : nn::Quantization::read(fields);
   auto files = io::find_weight_files(directory);
   if (files.kind == io::WeightFiles::Kind::npz)
     throw WeightError(describe(
         files.paths.at(0).string(), "npz weights are not supported", "safetensors or GGUF"));
-  detail::require_memory(nn::tensor_bytes(files), options.memory_limit);
+  bool convert = foreign && files.kind == io::WeightFiles::Kind::safetensors;
+  detail::require_memory(convert ? nn::converted_bytes(files, *foreign) : nn::tensor_bytes(files),
+                         options.memory_limit);
   Source s{directory, {}, {config, json, {}, quantization}, generation_defaults};
   if (files.kind == io::WeightFiles::Kind::gguf) {
     auto weights = weights_from_gguf(io::Gguf::open(files.paths.at(0)));
+    s.loaded.weights = std::move(weights.arrays);
+    s.loaded.quantization = std::move(weights.quantization);
+  } else if (foreign) {
+    auto weights = nn::load_foreign(files, *foreign);
     s.loaded.weights = std::move(weights.arrays);
     s.loaded.quantization = std::move(weights.quantization);
   } else {

@@ -18,7 +18,12 @@ constexpr std::string_view kNotInMlx[] = {
     "F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F64"};
 
 /// MLX extents are ints, and it throws errors of its own for types that it lacks.
-void require_loadable(const io::SafetensorsTensor& t, const std::string& file) {
+void require_loadable(const io::SafetensorsTensor& t, const std::string& file, Fp8 fp8) {
+  if (t.dtype == "F8_E4M3" && fp8 == Fp8::refused)
+    throw WeightError(describe(file + ": " + t.name,
+                               "fp8 in a checkpoint that does not say how to read it",
+                               "a quantization_config with quant_method fp8 in config.json",
+                               "none"));
   if (std::ranges::find(kNotInMlx, t.dtype) != std::end(kNotInMlx))
     throw WeightError(describe(file + ": " + t.name,
                                "dtype not supported",
@@ -32,12 +37,12 @@ void require_loadable(const io::SafetensorsTensor& t, const std::string& file) {
 
 }  // namespace
 
-std::map<std::string, array> load_safetensors(const io::WeightFiles& files) {
+std::map<std::string, array> load_safetensors(const io::WeightFiles& files, Fp8 fp8) {
   std::map<std::string, array> all;
   for (const auto& path : files.paths) {
     std::string file = path.string();
     auto header = io::Safetensors::open(path);
-    for (auto& t : header.tensors) require_loadable(t, file);
+    for (auto& t : header.tensors) require_loadable(t, file, fp8);
     for (auto& [name, value] : mx::load_safetensors(file).first) {
       if (files.index) {
         auto listed = files.index->shard_of.find(name);

@@ -10,9 +10,12 @@
 
 namespace mlxcpp::nn {
 
+/// What becomes of F8_E4M3, which MLX has not: nothing tells its bytes from uint8 afterwards.
+enum class Fp8 { refused, as_bytes };
+
 /// Lazy arrays of every tensor in safetensors files, in their stored dtypes; headers are checked
 /// first.  With an index, only what it names.  Throws WeightError naming file and tensor.
-std::map<std::string, array> load_safetensors(const io::WeightFiles& files);
+std::map<std::string, array> load_safetensors(const io::WeightFiles& files, Fp8 fp8 = Fp8::refused);
 
 /// The bytes that the tensors of these files take in memory.
 std::uint64_t tensor_bytes(const io::WeightFiles& files);

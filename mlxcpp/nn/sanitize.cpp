@@ -111,16 +111,17 @@ void WeightMap::split_rows(std::string_view part,
     if (find_part(name, part) != name.npos) fused.push_back(name);
   for (auto& name : fused) {
     array whole = arrays.at(name);
+    bool has_rows = !name.ends_with(".global_scale");
     int axis = int(whole.ndim()) - (name.ends_with(".bias") ? 1 : 2);
     int total = 0;
     for (auto& [to, rows] : into) total += rows;
-    if (axis < 0 || whole.shape(axis) != total)
+    if (has_rows && (axis < 0 || whole.shape(axis) != total))
       throw WeightError(describe(
           name, "wrong shape", std::to_string(total) + " outputs", to_string(whole.shape())));
     int from = 0;
     for (auto& [to, rows] : into) {
       mx::Shape start(whole.ndim(), 0), stop = whole.shape();
-      start[axis] = from, stop[axis] = from += rows;
+      if (has_rows) start[axis] = from, stop[axis] = from += rows;
       std::string target = name;
       target.replace(find_part(name, part), part.size(), to);
       arrays.insert_or_assign(target, mx::slice(whole, start, stop));

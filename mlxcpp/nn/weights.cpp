@@ -29,14 +29,14 @@ std::string to_string(const mx::Shape& shape) {
 }
 
 void WeightMap::expect_empty() const {
-  if (arrays.empty()) return;
   std::string names;
-  int shown = 0;
+  size_t left = 0;
   for (auto& [name, value] : arrays) {
-    if (shown++ == 3) break;
+    if (quantization.zero_biases.count(name) || left++ >= 3) continue;
     names += (names.empty() ? "" : ", ") + name + " " + to_string(value.shape());
   }
-  if (arrays.size() > 3) names += " and " + std::to_string(arrays.size() - 3) + " more";
+  if (left == 0) return;
+  if (left > 3) names += " and " + std::to_string(left - 3) + " more";
   throw WeightError(describe("weights", "tensors that the model has no place for", "", names));
 }
 
@@ -122,6 +122,8 @@ void Scope::take_packed(ops::WeightData& w, const mx::Shape& shape) const {
   w.scales = slot("scales", with_last(in / group), byte_scales(format), mx::uint8);
   if (format == ops::Format::affine)
     w.zeros = slot("biases", with_last(in / group), false, mx::float32);
+  if (format == ops::Format::nvfp4 && has("global_scale"))
+    w.global_scale = take("global_scale", {shape.begin(), shape.end() - 2});
 }
 
 }  // namespace mlxcpp::nn

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,6 +26,7 @@ struct PackedShape {
 struct Quantization {
   std::optional<ops::Quant> all;                                // of every packed weight ...
   std::map<std::string, std::optional<ops::Quant>> exceptions;  // ... but these; nothing: dense
+  std::set<std::string> zero_biases;  // tensors of zeros, which a model may have no place for
 
   /// Reads `quantization`, else `quantization_config` where that is MLX's.  Keys that are paths
   /// hold an object, true (as the others) or false (dense).  Throws ConfigError, UnsupportedError

@@ -28,6 +28,7 @@ array chosen_linear(const array& x, const Weight& w, const array& expert, bool s
                                         mode_of(w->quant.format),
                                         std::nullopt,
                                         sorted);
+  y = with_global_scale(y, *w, expert);
   if (!w->bias) return y;
   array bias = mx::astype(mx::take(**w->bias, expert, 0), y.dtype());
   return mx::add(y, mx::expand_dims(bias, -2));

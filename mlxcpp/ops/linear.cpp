@@ -21,14 +21,15 @@ array product(const array& x, const WeightData& w, bool transpose = true) {
     array m = mx::astype(*w.value, x.dtype());
     return mx::matmul(x, transpose ? mx::swapaxes(m, -1, -2) : m);
   }
-  return mx::quantized_matmul(x,
-                              *w.value,
-                              **w.scales,
-                              value_of(w.zeros),
-                              transpose,
-                              w.quant.group_size,
-                              w.quant.bits,
-                              mode_of(w.quant.format));
+  return with_global_scale(mx::quantized_matmul(x,
+                                                *w.value,
+                                                **w.scales,
+                                                value_of(w.zeros),
+                                                transpose,
+                                                w.quant.group_size,
+                                                w.quant.bits,
+                                                mode_of(w.quant.format)),
+                           w);
 }
 
 array adapted(const array& y, const array& x, const Adapters& adapters) {
@@ -78,6 +79,7 @@ array embed(const array& ids, const Weight& t) {
                     .value = std::make_shared<array>(rows),
                     .scales = std::make_shared<array>(mx::take(**t->scales, ids, 0)),
                     .zeros = {},
+                    .global_scale = t->global_scale,
                     .bias = {},
                     .adapters = {}};
   if (t->zeros) picked.zeros = std::make_shared<array>(mx::take(**t->zeros, ids, 0));
@@ -88,18 +90,28 @@ array embed(const array& ids, const Weight& t) {
   return mx::astype(dequantised(picked), dtype);
 }
 
+array with_global_scale(const array& y, const WeightData& w, const std::optional<array>& expert) {
+  if (!w.global_scale) return y;
+  // In float32: a factor rounded to the dtype of activations would shift all numbers alike.
+  array factor = mx::divide(mx::astype(**w.global_scale, mx::float32), array(6 * 448.f));
+  if (expert && factor.ndim() > 0) factor = mx::take(factor, *expert, 0);
+  if (factor.ndim() > 0) factor = mx::expand_dims(factor, std::vector<int>{-2, -1});
+  return mx::astype(mx::multiply(mx::astype(y, mx::float32), factor), y.dtype());
+}
+
 array dequantised(const WeightData& w) {
   if (w.dense()) return *w.value;
   std::optional<mx::Dtype> dtype;
   if (byte_scales(w.quant.format)) dtype = activation_dtype(mx::bfloat16);
-  return mx::dequantize(*w.value,
-                        **w.scales,
-                        value_of(w.zeros),
-                        w.quant.group_size,
-                        w.quant.bits,
-                        mode_of(w.quant.format),
-                        std::nullopt,
-                        dtype);
+  return with_global_scale(mx::dequantize(*w.value,
+                                          **w.scales,
+                                          value_of(w.zeros),
+                                          w.quant.group_size,
+                                          w.quant.bits,
+                                          mode_of(w.quant.format),
+                                          std::nullopt,
+                                          dtype),
+                           w);
 }
 
 }  // namespace mlxcpp::ops

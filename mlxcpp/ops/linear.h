@@ -40,7 +40,10 @@ struct WeightData {
   Param value;                  // dense (..., out, in), or packed uint32 (..., out, in * bits / 32)
   std::optional<Param> scales;  // (..., out, in / group_size); absent when dense
   std::optional<Param> zeros;   // affine only: MLX's "biases"
-  std::optional<Param> bias;    // (..., out)
+  /// nvfp4 only, and where given: the largest weight, () or (E), float32.  Numbers are those of
+  /// value and scales times global_scale / (6 * 448).  MLX's products do not take it on the CPU.
+  std::optional<Param> global_scale;
+  std::optional<Param> bias;  // (..., out)
   std::optional<Adapters> adapters;
 
   bool dense() const { return quant.format == Format::dense; }
@@ -64,6 +67,12 @@ std::array<array, sizeof...(W)> linear_each(const array& x, const W&... w) {
 
 /// Rows of a table.  ids: (...) int32 -> (..., D), in the dtype that models compute in.
 array embed(const array& ids, const Weight& table);
+
+/// y times the factor that the weight's global scale stands for; y where there is none.  With
+/// `expert` (...), y is (..., rows, out) and each has the factor of its expert.
+array with_global_scale(const array& y,
+                        const WeightData& w,
+                        const std::optional<array>& expert = {});
 
 /// The whole table or matrix as numbers, in the dtype of the scales.
 array dequantised(const WeightData& w);
