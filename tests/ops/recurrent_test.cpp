@@ -1,4 +1,4 @@
-// causal_conv against a loop over each row's whole history.
+// Recurrent mixers against loops over each row's whole history, in float64.
 #include "mlxcpp/ops/recurrent.h"
 
 #include "tests/support/numbers.h"
@@ -8,6 +8,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 
 namespace mlxcpp::ops {
 namespace {
@@ -114,6 +116,208 @@ TEST(CausalConv, the_slot_picks_one_of_several_states) {
   causal_conv(noise({1, 2, kChannels}, 1), weight, {}, layer, 1);
   EXPECT_FALSE(first);
   EXPECT_TRUE(second);
+}
+
+/// What a mixer with one state is given, by name, each (B, T, ...): fed in ragged pieces, the
+/// outputs put together again.
+struct Mixer {
+  using Inputs = std::map<std::string, Numbers>;
+  using Run = std::function<array(const std::map<std::string, array>&, const Layer&)>;
+  Run run;
+  State state;
+
+  Numbers feed(const Inputs& all, const std::vector<std::vector<int>>& pieces) {
+    std::vector<int> done(kBatch, 0);
+    Numbers whole = test::zeros(all.at("out").shape);
+    for (auto& lengths : pieces) {
+      int longest = *std::max_element(lengths.begin(), lengths.end());
+      std::map<std::string, array> in;
+      for (auto& [name, x] : all) in.emplace(name, piece(x, done, lengths, longest));
+      Layer layer{std::make_shared<Rows>(kBatch, longest, done, lengths), {}, {&state}};
+      Numbers y = run(in, layer);
+      size_t inner = y.data.size() / (kBatch * longest);
+      size_t tokens = whole.data.size() / (kBatch * inner);
+      for (int b = 0; b < kBatch; ++b) {
+        auto from = y.data.begin() + b * longest * inner;
+        std::copy(
+            from, from + lengths[b] * inner, whole.data.begin() + (b * tokens + done[b]) * inner);
+        done[b] += lengths[b];
+      }
+    }
+    return whole;
+  }
+
+ private:
+  /// The next lengths[b] tokens of each row, right padded with rubbish.
+  static array piece(const Numbers& x,
+                     const std::vector<int>& done,
+                     const std::vector<int>& lengths,
+                     int longest) {
+    mx::Shape shape = x.shape;
+    shape[1] = longest;
+    Numbers out(noise(shape, 99));
+    size_t inner = x.data.size() / (x.shape[0] * x.shape[1]);
+    for (int b = 0; b < kBatch; ++b) {
+      auto from = x.data.begin() + (b * x.shape[1] + done[b]) * inner;
+      std::copy(from, from + lengths[b] * inner, out.data.begin() + b * longest * inner);
+    }
+    return out.as();
+  }
+};
+
+constexpr int kTokens = 9, kHeads = 4, kGroups = 2, kWidth = 3, kState = 5;
+const std::vector<std::vector<int>> kWhole = {{kTokens, kTokens}},
+                                    kRagged = {{3, 1}, {1, 1}, {0, 2}, {2, 5}, {3, 0}};
+
+struct Outcome {
+  Numbers y = test::zeros({kBatch, kTokens, kHeads, kWidth}),
+          state = test::zeros({kBatch, kHeads, kWidth, kState});
+};
+
+struct Ssm {
+  Param a_log = std::make_shared<array>(noise({kHeads}, 11)),
+        d = std::make_shared<array>(noise({kHeads}, 12)),
+        dt_bias = std::make_shared<array>(noise({kHeads}, 13));
+  float dt_min = 0, dt_max = INFINITY;
+  Mixer::Inputs in = {{"x", noise({kBatch, kTokens, kHeads, kWidth}, 1)},
+                      {"dt", noise({kBatch, kTokens, kHeads}, 2)},
+                      {"b", noise({kBatch, kTokens, kGroups, kState}, 3)},
+                      {"c", noise({kBatch, kTokens, kGroups, kState}, 4)},
+                      {"out", Outcome().y}};
+  Mixer mixer{[this](auto& given, const Layer& layer) {
+                SsmArgs args{a_log, d, dt_bias, dt_min, dt_max};
+                return ssm_scan(
+                    given.at("x"), given.at("dt"), given.at("b"), given.at("c"), args, layer, 0);
+              },
+              {}};
+
+  /// s = exp(-exp(a_log) dt) s + dt x b, y = s c + d x, dt = softplus(dt + bias) inside its limits.
+  Outcome loop() const {
+    Outcome o;
+    Numbers a(*a_log), skip(*d), bias(*dt_bias);
+    const Numbers &x = in.at("x"), &b = in.at("b"), &c = in.at("c"), &raw = in.at("dt");
+    for (int r = 0; r < kBatch; ++r)
+      for (int t = 0; t < kTokens; ++t)
+        for (int h = 0; h < kHeads; ++h) {
+          double dt = std::log1p(std::exp(raw(r, t, h) + bias(h)));
+          dt = std::min(std::max(dt, double(dt_min)), double(dt_max));
+          int g = h / (kHeads / kGroups);
+          for (int p = 0; p < kWidth; ++p) {
+            o.y(r, t, h, p) = skip(h) * x(r, t, h, p);
+            for (int n = 0; n < kState; ++n) {
+              double& s = o.state(r, h, p, n);
+              s = std::exp(-std::exp(a(h)) * dt) * s + dt * x(r, t, h, p) * b(r, t, g, n);
+              o.y(r, t, h, p) += s * c(r, t, g, n);
+            }
+          }
+        }
+    return o;
+  }
+};
+
+TEST(SsmScan, in_one_pass_equals_the_loop_and_leaves_its_state) {
+  Ssm ssm;
+  Outcome expected = ssm.loop();
+  EXPECT_LT(difference(ssm.mixer.feed(ssm.in, kWhole), expected.y), 1e-5);
+  EXPECT_LT(difference(*ssm.mixer.state, expected.state), 1e-5);
+}
+
+TEST(SsmScan, in_ragged_pieces_equals_the_loop_over_the_whole) {
+  Ssm ssm;
+  Outcome expected = ssm.loop();
+  EXPECT_LT(difference(ssm.mixer.feed(ssm.in, kRagged), expected.y), 1e-5);
+  EXPECT_LT(difference(*ssm.mixer.state, expected.state), 1e-5);
+}
+
+TEST(SsmScan, keeps_time_steps_inside_their_limits) {
+  Ssm ssm;
+  Numbers free = ssm.loop().y;
+  ssm.dt_min = 0.5f, ssm.dt_max = 0.8f;
+  Numbers expected = ssm.loop().y;
+  ASSERT_GT(difference(free, expected), 0.1);
+  EXPECT_LT(difference(ssm.mixer.feed(ssm.in, kRagged), expected), 1e-5);
+}
+
+TEST(SsmScan, keeps_its_state_in_float32_when_inputs_are_halves) {
+  Ssm ssm;
+  Layer layer{std::make_shared<Rows>(kBatch, 1, std::vector{0, 0}, std::vector{1, 1}),
+              {},
+              {&ssm.mixer.state}};
+  auto half = [](mx::Shape shape) { return noise(shape, 1, mx::bfloat16); };
+  array y = ssm_scan(half({kBatch, 1, kHeads, kWidth}),
+                     half({kBatch, 1, kHeads}),
+                     half({kBatch, 1, kGroups, kState}),
+                     half({kBatch, 1, kGroups, kState}),
+                     {ssm.a_log, ssm.d, ssm.dt_bias},
+                     layer,
+                     0);
+  EXPECT_EQ(y.dtype(), mx::bfloat16);
+  EXPECT_EQ(ssm.mixer.state->dtype(), mx::float32);
+}
+
+struct Delta {
+  Mixer::Inputs in = {
+      {"q", noise({kBatch, kTokens, kGroups, kState}, 1)},
+      {"k", noise({kBatch, kTokens, kGroups, kState}, 2)},
+      {"v", noise({kBatch, kTokens, kHeads, kWidth}, 3)},
+      {"decay",
+       test::map(noise({kBatch, kTokens, kHeads}, 4), [](double x) { return std::exp(x - 1); })},
+      {"beta",
+       test::map(noise({kBatch, kTokens, kHeads}, 5), [](double x) { return (x + 1) / 2; })},
+      {"out", Outcome().y}};
+  Mixer mixer{[](auto& given, const Layer& layer) {
+                return gated_delta(given.at("q"),
+                                   given.at("k"),
+                                   given.at("v"),
+                                   given.at("decay"),
+                                   given.at("beta"),
+                                   layer,
+                                   0);
+              },
+              {}};
+
+  /// s = decay s, then s += beta (v - s k) k^T, y = s q.
+  Outcome loop() const {
+    Outcome o;
+    const Numbers &q = in.at("q"), &k = in.at("k"), &v = in.at("v"), &decay = in.at("decay"),
+                  &beta = in.at("beta");
+    for (int r = 0; r < kBatch; ++r)
+      for (int t = 0; t < kTokens; ++t)
+        for (int h = 0; h < kHeads; ++h)
+          for (int p = 0; p < kWidth; ++p) {
+            int g = h / (kHeads / kGroups);
+            double known = 0;
+            for (int n = 0; n < kState; ++n)
+              known += (o.state(r, h, p, n) *= decay(r, t, h)) * k(r, t, g, n);
+            for (int n = 0; n < kState; ++n) {
+              o.state(r, h, p, n) += beta(r, t, h) * (v(r, t, h, p) - known) * k(r, t, g, n);
+              o.y(r, t, h, p) += o.state(r, h, p, n) * q(r, t, g, n);
+            }
+          }
+    return o;
+  }
+};
+
+TEST(GatedDelta, in_one_pass_equals_the_loop_and_leaves_its_state) {
+  Delta delta;
+  Outcome expected = delta.loop();
+  EXPECT_LT(difference(delta.mixer.feed(delta.in, kWhole), expected.y), 1e-5);
+  EXPECT_LT(difference(*delta.mixer.state, expected.state), 1e-5);
+}
+
+TEST(GatedDelta, in_ragged_pieces_equals_the_loop_over_the_whole) {
+  Delta delta;
+  Outcome expected = delta.loop();
+  EXPECT_LT(difference(delta.mixer.feed(delta.in, kRagged), expected.y), 1e-5);
+  EXPECT_LT(difference(*delta.mixer.state, expected.state), 1e-5);
+}
+
+TEST(GatedDelta, writes_a_value_that_the_same_key_reads_back) {
+  State state;
+  Layer layer{std::make_shared<Rows>(1, 1, std::vector{0}, std::vector{1}), {}, {&state}};
+  array key({0.6f, 0.8f}, {1, 1, 1, 2}), value({5.f, -3.f, 2.f}, {1, 1, 1, 3});
+  array one = mx::ones({1, 1, 1});
+  EXPECT_LT(difference(gated_delta(key, key, value, one, one, layer, 0), value), 1e-6);
 }
 
 }  // namespace
