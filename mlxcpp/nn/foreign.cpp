@@ -7,6 +7,7 @@
 #include <mlx/ops.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -161,11 +162,16 @@ class Converter {
     std::string scale_name = path + ".weight_scale", zero_name = path + ".weight_zero_point";
     int rows = words.shape(0);
     array scales = t_.take(scale_name, {rows, kAny}, kFloats);
-    auto scheme = scheme_of(path, words.shape(1), scales.shape(1), t_.has(zero_name));
+    auto stated = stated_shape(path + ".weight_shape");
+    auto scheme = scheme_of(path, words.shape(1), scales.shape(1), t_.has(zero_name), stated);
     int in = checked_inputs(name, std::int64_t(words.shape(1)) * 32 / scheme.bits);
     Grouping g = grouping(name, in, scheme.group_size);
     require_in_order(path + ".weight_g_idx", g);
-    require_shape(path + ".weight_shape", rows, in);
+    if (stated && *stated != std::array<std::int64_t, 2>{rows, in})
+      throw WeightError(describe(path + ".weight_shape",
+                                 "disagrees with the packed weight",
+                                 to_string({rows, in}),
+                                 "(" + str((*stated)[0]) + ", " + str((*stated)[1]) + ")"));
     std::optional<array> zeros;
     if (scheme.zeros) {
       int fields = 32 / scheme.bits;
@@ -177,13 +183,18 @@ class Converter {
   }
 
   /// Which of the config's schemes this is.  Their targets need not be read: the tensors show it.
-  Foreign::Scheme scheme_of(const std::string& path, int columns, int groups, bool zeros) const {
+  Foreign::Scheme scheme_of(const std::string& path,
+                            int columns,
+                            int groups,
+                            bool zeros,
+                            std::optional<std::array<std::int64_t, 2>> stated) const {
     std::optional<Foreign::Scheme> found;
     for (auto& s : foreign_.schemes) {
       std::int64_t inputs = std::int64_t(columns) * 32 / s.bits;
       bool sizes_fit =
           s.group_size == 0 ? groups == 1 : std::int64_t(groups) * s.group_size == inputs;
-      if (s.zeros != zeros || !sizes_fit) continue;
+      bool shape_fits = foreign_.schemes.size() == 1 || !stated || (*stated)[1] == inputs;
+      if (s.zeros != zeros || !sizes_fit || !shape_fits) continue;
       if (found && (found->bits != s.bits || found->group_size != s.group_size))
         throw UnsupportedError(describe(path + ".weight_packed",
                                         "several groups of the config could mean this tensor",
@@ -257,15 +268,11 @@ class Converter {
                      str(std::int64_t(values[size_t(i)]))));
   }
 
-  void require_shape(const std::string& name, int rows, int inputs) {
-    if (!t_.has(name)) return;
+  std::optional<std::array<std::int64_t, 2>> stated_shape(const std::string& name) {
+    if (!t_.has(name)) return {};
     t_.take(name, {2}, {"I32", "I64"});
-    if (t_.values(name) == std::vector<double>{double(rows), double(inputs)}) return;
-    throw WeightError(describe(name,
-                               "disagrees with the packed weight",
-                               "(" + str(rows) + ", " + str(inputs) + ")",
-                               "(" + str(std::int64_t(t_.values(name)[0])) + ", " +
-                                   str(std::int64_t(t_.values(name)[1])) + ")"));
+    auto values = t_.values(name);
+    return std::array{std::int64_t(values[0]), std::int64_t(values[1])};
   }
 
   static array first(const array& a, int columns) {

@@ -5,44 +5,23 @@
 #include "mlxcpp/io/safetensors.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"
+#include "tests/support/stored.h"
 #include "tests/support/temp_dir.h"
 
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <cstring>
 
 namespace mlxcpp::nn {
 namespace {
 
 using test::TempDir;
 
-struct Entry {
-  std::string name, dtype, shape;  // shape as JSON: "[2, 3]"
-  std::string bytes;
-};
+using test::Entry;
+using test::safetensors_of;
 
-std::string safetensors_of(const std::vector<Entry>& entries) {
-  std::string header = "{", data;
-  for (auto& e : entries) {
-    header += (header.size() > 1 ? ", \"" : "\"") + e.name + R"(": {"dtype": ")" + e.dtype +
-              R"(", "shape": )" + e.shape + R"(, "data_offsets": [)" + std::to_string(data.size()) +
-              ", " + std::to_string(data.size() + e.bytes.size()) + "]}";
-    data += e.bytes;
-  }
-  header += "}";
-  std::uint64_t length = header.size();
-  std::string size(8, '\0');
-  std::memcpy(size.data(), &length, 8);
-  return size + header + data;
-}
-
-Entry floats(const std::string& name, std::vector<float> values) {
-  std::string bytes(values.size() * 4, '\0');
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-  std::string shape = "[";
-  shape.append(std::to_string(values.size())).append("]");
-  return {name, "F32", shape, bytes};
+Entry floats(const std::string& name, const std::vector<float>& values) {
+  return test::entry(name, "F32", {int(values.size())}, values);
 }
 
 /// Two shards; tensor "b" stands in both.
