@@ -160,5 +160,13 @@ TEST(ForeignConfig, refuses_values_that_make_no_sense) {
             "bits: expected integer, found string \"x\"");
 }
 
+TEST(ForeignConfig, is_for_safetensors) {
+  io::WeightFiles npz{io::WeightFiles::Kind::npz, {"model.npz"}, {}};
+  EXPECT_EQ(test::message_of<WeightError>([&] {
+              load_foreign(npz, {Method::awq, {{}}});
+            }),
+            "model.npz: not a file that this quantisation method writes; expected safetensors");
+}
+
 }  // namespace
 }  // namespace mlxcpp::nn

@@ -2,7 +2,6 @@
 #include "mlxcpp/nn/foreign.h"
 
 #include "mlxcpp/base/error.h"
-#include "mlxcpp/io/safetensors.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"
 #include "tests/support/packed.h"
@@ -18,6 +17,7 @@
 namespace mlxcpp::nn {
 namespace {
 
+using test::blank;
 using test::Entry;
 using test::entry;
 using test::Numbers;
@@ -393,12 +393,6 @@ std::string error_of(std::vector<Entry> entries, const Foreign& foreign, const E
   return test::message_of<WeightError>([&] { load(entries, foreign); });
 }
 
-Entry blank(const std::string& name, const std::string& dtype, std::vector<int> shape) {
-  size_t bytes = size_t(io::bits_of_dtype(dtype) / 8);
-  for (int extent : shape) bytes *= size_t(extent);
-  return entry(name, dtype, shape, std::vector<char>(bytes));
-}
-
 TEST(BadAwq, is_named_by_its_tensor) {
   auto e = Awq().entries();
   EXPECT_EQ(error_of(e, awq(32), {"p.qzeros", "", "", ""}),
@@ -488,13 +482,6 @@ TEST(BadFp8, is_named_by_its_tensor) {
   EXPECT_EQ(error_of(e, f, blank("p.other", "F8_E4M3", {6})),
             "p.other: dtype not supported; expected F8_E4M3 for what the quantisation method packs "
             "so, found F8_E4M3");
-}
-
-TEST(Foreign, weights_stand_in_safetensors) {
-  test::TempDir dir;
-  io::WeightFiles npz{io::WeightFiles::Kind::npz, {"model.npz"}, {}};
-  EXPECT_EQ(test::message_of<WeightError>([&] { load_foreign(npz, awq(32)); }),
-            "model.npz: not a file that this quantisation method writes; expected safetensors");
 }
 
 TEST(Foreign, weights_take_what_they_become) {

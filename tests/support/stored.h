@@ -1,6 +1,8 @@
 // Safetensors files made by hand.
 #pragma once
 
+#include "mlxcpp/io/safetensors.h"
+
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -42,6 +44,13 @@ Entry entry(const std::string& name,
   std::string bytes(values.size() * sizeof(T), '\0');
   std::memcpy(bytes.data(), values.data(), bytes.size());
   return {name, dtype, shape_text(shape), bytes};
+}
+
+/// Zeros.
+inline Entry blank(const std::string& name, const std::string& dtype, std::vector<int> shape) {
+  size_t bytes = size_t(io::bits_of_dtype(dtype) / 8);
+  for (int extent : shape) bytes *= size_t(extent);
+  return entry(name, dtype, shape, std::vector<char>(bytes));
 }
 
 }  // namespace mlxcpp::test
