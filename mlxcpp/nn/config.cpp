@@ -3,6 +3,7 @@
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/io/checks.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace mlxcpp::nn {
@@ -106,6 +107,20 @@ bool SlidingLayers::slides(int layer) const {
 
 int SlidingLayers::window(int layer) const {
   return enabled && sliding_window && slides(layer) ? *sliding_window : 0;
+}
+
+void check_layer_types(const std::string& where,
+                       const std::vector<std::string>& types,
+                       int layers,
+                       const std::vector<std::string>& known) {
+  if (int(types.size()) != layers)
+    throw ConfigError(
+        describe(where, "wrong length", std::to_string(layers), std::to_string(types.size())));
+  std::string names;
+  for (auto& name : known) names += (names.empty() ? "" : " or ") + name;
+  for (auto& type : types)
+    if (std::ranges::count(known, type) == 0)
+      throw ConfigError(describe(where, "unknown type", names, type));
 }
 
 ops::Activation activation_named(const std::string& name, const std::string& where) {

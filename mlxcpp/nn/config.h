@@ -60,6 +60,12 @@ struct SlidingLayers {
   int window(int layer) const;  ///< 0: none
 };
 
+/// A list of kinds has one for each layer, and each of them is known; else a ConfigError.
+void check_layer_types(const std::string& where,
+                       const std::vector<std::string>& types,
+                       int layers,
+                       const std::vector<std::string>& known);
+
 /// Throws UnsupportedError naming the key.
 ops::Activation activation_named(const std::string& name, const std::string& where);
 

@@ -82,5 +82,25 @@ TEST(Gemma3Text, names_a_tensor_that_is_not_there) {
             "tensor");
 }
 
+TEST(Lfm2, needs_a_known_type_for_each_layer) {
+  EXPECT_EQ(refusal("lfm2_layer_types", {{"layer_types", {"conv", "full_attention"}}}),
+            "config.layer_types: wrong length; expected 3, found 2");
+  EXPECT_EQ(refusal("lfm2_layer_types", {{"layer_types", {"conv", "mamba", "full_attention"}}}),
+            "config.layer_types: unknown type; expected conv or full_attention, found mamba");
+}
+
+TEST(Lfm2, refuses_widths_that_are_none) {
+  EXPECT_EQ(refusal("lfm2_plain", {{"conv_L_cache", 0}}),
+            "config.conv_L_cache: expected a positive number, found 0");
+  EXPECT_EQ(refusal("lfm2_plain", {{"block_multiple_of", 0}}),
+            "config.block_multiple_of: expected a positive number, found 0");
+  EXPECT_EQ(refusal("lfm2_plain", {{"block_ffn_dim_multiplier", 1e30}}),
+            "config.block_ffn_dim_multiplier: expected a number from 1.0 to 2147483647.0, found "
+            "4e+31");
+  EXPECT_EQ(refusal("lfm2_plain", {}, "model.layers.0.conv.conv.weight"),
+            "model.layers.0.conv.conv.weight: missing; expected shape (32, 3, 1), found no such "
+            "tensor");
+}
+
 }  // namespace
 }  // namespace mlxcpp::lm
