@@ -2,6 +2,7 @@
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json 3.10 REQUIRED)
+include(zip)
 if(MLXCPP_APPS)
   find_package(CLI11 REQUIRED)
   find_path(MLXCPP_EDIT_INCLUDE editline/readline.h)

@@ -25,6 +25,7 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/mlxcppConfig.cmake.in
   INSTALL_DESTINATION ${mlxcpp_package_dir} PATH_VARS mlxcpp_carried_mlx NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/mlxcppConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/mlxcppConfig.cmake ${PROJECT_BINARY_DIR}/mlxcppConfigVersion.cmake
+  ${CMAKE_CURRENT_LIST_DIR}/zip.cmake
   DESTINATION ${mlxcpp_package_dir})
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/mlxcpp)
 

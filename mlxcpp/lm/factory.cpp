@@ -91,9 +91,6 @@ Source read_directory(const fs::path& directory,
   auto foreign = nn::Foreign::read(fields);
   auto quantization = foreign ? nn::Quantization{} : nn::Quantization::read(fields);
   auto files = io::find_weight_files(directory);
-  if (files.kind == io::WeightFiles::Kind::npz)
-    throw WeightError(describe(
-        files.paths.at(0).string(), "npz weights are not supported", "safetensors or GGUF"));
   bool convert = foreign && files.kind == io::WeightFiles::Kind::safetensors;
   detail::require_memory(convert ? nn::converted_bytes(files, *foreign) : nn::tensor_bytes(files),
                          options.memory_limit);
@@ -106,6 +103,8 @@ Source read_directory(const fs::path& directory,
     auto weights = nn::load_foreign(files, *foreign);
     s.loaded.weights = std::move(weights.arrays);
     s.loaded.quantization = std::move(weights.quantization);
+  } else if (files.kind == io::WeightFiles::Kind::npz) {
+    s.loaded.weights = nn::load_npz(files.paths.at(0));
   } else {
     s.loaded.weights = nn::load_safetensors(files);
   }

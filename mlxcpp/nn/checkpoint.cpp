@@ -2,6 +2,7 @@
 
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/io/gguf.h"
+#include "mlxcpp/io/npy.h"
 #include "mlxcpp/io/safetensors.h"
 
 #include <mlx/io.h>
@@ -68,6 +69,9 @@ std::uint64_t tensor_bytes(const io::WeightFiles& files) {
     } else if (files.kind == io::WeightFiles::Kind::safetensors) {
       auto file = io::Safetensors::open(path);
       for (auto& t : file.tensors) total += t.end - t.begin;
+    } else {
+      auto file = io::Npz::open(path);
+      for (auto& member : file.members()) total += member.bytes;
     }
   }
   return total;

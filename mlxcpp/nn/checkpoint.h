@@ -17,6 +17,9 @@ enum class Fp8 { refused, as_bytes };
 /// first.  With an index, only what it names.  Throws WeightError naming file and tensor.
 std::map<std::string, array> load_safetensors(const io::WeightFiles& files, Fp8 fp8 = Fp8::refused);
 
+/// The arrays of a .npz archive, read now.  Throws WeightError naming file and member.
+std::map<std::string, array> load_npz(const std::filesystem::path& path);
+
 /// The bytes that the tensors of these files take in memory.
 std::uint64_t tensor_bytes(const io::WeightFiles& files);
 

@@ -3,7 +3,10 @@
 Needs the packages gguf, safetensors and numpy.  Run: python tools/oracle/io/io_files.py
 """
 
+import io
 import random
+import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -100,6 +103,46 @@ def write_utf8(out):
     out.write_text("".join(lines))
 
 
+def npz_tensors():
+    rng = np.random.default_rng(4)
+    return {
+        "f32": rng.standard_normal((2, 3), dtype=np.float32),
+        "layers.0.f16": rng.standard_normal((5,), dtype=np.float32).astype(np.float16),
+        "i64": rng.integers(-9, 9, (2, 2)),
+        "u8": rng.integers(0, 256, (3,), dtype=np.uint8),
+        "bool": np.array([True, False, True]),
+        "scalar": np.array(1.5, dtype=np.float32),
+        "empty": np.zeros((0, 4), dtype=np.int32),
+        "big_endian": rng.standard_normal((3, 2), dtype=np.float32).astype(">f4"),
+        "big_i16": rng.integers(-900, 900, (4,)).astype(">i2"),
+        "fortran": np.asfortranarray(rng.standard_normal((2, 3, 4), dtype=np.float32)),
+        "big_fortran": np.asfortranarray(rng.standard_normal((3, 2), dtype=np.float32)).astype(">f4", order="F"),
+        "bf16": np.array([1.0, -2.5, 3.140625], dtype=np.float32).view(np.uint16)[1::2].view("V2"),
+    }
+
+
+def write_npz(out):
+    """A stored and a deflated archive, what is in them, and two that no loader may take."""
+    tensors = npz_tensors()
+    np.savez(out / "stored.npz", **tensors)
+    np.savez_compressed(out / "deflated.npz", **tensors)
+    lines = []
+    for name, a in tensors.items():
+        numbers = [1.0, -2.5, 3.140625] if name == "bf16" else a.astype(np.float64).ravel()
+        dtype = "bfloat16" if name == "bf16" else a.dtype.newbyteorder("=").name
+        shape = ",".join(str(n) for n in a.shape)
+        lines.append(f"{name} {dtype} [{shape}] {' '.join(repr(float(v)) for v in numbers)}".rstrip() + "\n")
+    (out / "npz.txt").write_text("".join(lines))
+    one = io.BytesIO()
+    np.save(one, tensors["u8"])
+    with warnings.catch_warnings(), zipfile.ZipFile(out / "twice.npz", "w") as z:
+        warnings.simplefilter("ignore")
+        z.writestr("a.npy", one.getvalue())
+        z.writestr("a.npy", one.getvalue())
+    with zipfile.ZipFile(out / "other_member.npz", "w") as z:
+        z.writestr("notes.txt", "not an array")
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     write_gguf(OUT / "typed.gguf")
@@ -107,6 +150,7 @@ def main():
     write_types(OUT / "ggml_types.txt")
     write_safetensors(OUT / "small.safetensors", OUT / "small.safetensors.txt")
     write_utf8(OUT / "utf8.txt")
+    write_npz(OUT)
 
 
 if __name__ == "__main__":
