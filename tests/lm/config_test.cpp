@@ -89,6 +89,10 @@ TEST(Config, error_names_the_key) {
   EXPECT_TRUE(with(R"("eos_token_id": [2, -1]})").starts_with("config.eos_token_id:"));
   EXPECT_TRUE(with(R"("eos_token_id": "x"})").starts_with("config.eos_token_id"));
   EXPECT_TRUE(with(R"("eos_token_id": 1e300})").starts_with("config.eos_token_id"));
+  for (auto value : {"1.5", "true", "{}", R"([2, "x"])", "[2, null]", "[[2]]", "4294967296"})
+    EXPECT_TRUE(
+        with(R"("eos_token_id": )" + std::string(value) + "}").starts_with("config.eos_token_id"))
+        << value;
   EXPECT_NE(config_error("["), "no error");
   EXPECT_NE(config_error(R"({"model_type": "m", "model_type": "n"})"), "no error");
 }

@@ -100,5 +100,25 @@ class Docs(unittest.TestCase):
         self.check("text\n```cpp\nint a = 1;\n```\n", False)
 
 
+class NamedTests(unittest.TestCase):
+    FILES = {"tests/lm/x_test.cpp": 'TEST_F(Suite,\n       works) {}\nTEST(Suite, fails) { row("odd"); }\n'}
+
+    def check(self, document, ok):
+        status, output = run("check-docs", {"docs/a.md": document, **self.FILES})
+        self.assertEqual(status, 0 if ok else 1, output)
+
+    def test_tests_that_are_there_pass(self):
+        self.check("<!-- tests -->\n| `Suite.works` | `Suite.fails/odd`, `Suite.fails` |\n", True)
+
+    def test_a_test_that_is_not_there_fails(self):
+        self.check("<!-- tests -->\n`Suite.worked`\n", False)
+        self.check("<!-- tests -->\n`Suite.works`, `Other.works`\n", False)
+        self.check("<!-- tests -->\n`Suite.fails/even`\n", False)
+
+    def test_names_above_the_mark_are_other_things(self):
+        self.check("`config.json`\n<!-- tests -->\n", True)
+        self.check("`config.json`\n", True)
+
+
 if __name__ == "__main__":
     unittest.main()
