@@ -33,6 +33,7 @@ struct Row {
 };
 constexpr std::array kModels = {
     Row{"gemma3_text", make_gemma3_text},
+    Row{"gpt_oss", make_gpt_oss},
     Row{"lfm2", make_lfm2},
     Row{"llama", make_llama},
     Row{"llama4", make_llama4},

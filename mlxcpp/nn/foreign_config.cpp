@@ -173,7 +173,7 @@ std::optional<Foreign> Foreign::read(const io::Fields& config) {
   if (!f) return {};
   std::string method;
   f->may("quant_method", &method);
-  if (method.empty() || f->has("mode")) return {};  // MLX's
+  if (method.empty() || method == "mxfp4" || f->has("mode")) return {};  // MLX's, byte for byte
   if (method == "awq") return read_awq(*f);
   if (method == "gptq") return read_gptq(*f);
   if (method == "compressed-tensors") return read_compressed_tensors(*f);

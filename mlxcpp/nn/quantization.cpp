@@ -85,6 +85,11 @@ Quantization Quantization::read(const io::Fields& config) {
     if (!f) return q;
     std::string method;
     f->may("quant_method", &method);
+    if (method == "mxfp4" && !f->has("mode")) {  // OpenAI's; the bytes are MLX's
+      for (auto& key : f->keys()) f->ignore(key);
+      q.all = {ops::Format::mxfp4, 4, 32};
+      return q;
+    }
     if (!method.empty() && !f->has("mode"))  // GPTQ and AWQ have bits and group_size, too
       throw UnsupportedError(describe(f->where("quant_method"),
                                       "quantisation method not supported",

@@ -106,7 +106,9 @@ def converted_weights(config, weights, quantize):
     """What mlx-lm's convert makes of a raw checkpoint: its own names and stacks, perhaps packed."""
     with tempfile.TemporaryDirectory() as d:
         write_model(Path(d), config, weights)
-        model, _ = load_model(Path(d))
+        model, loaded = load_model(Path(d))
+    if "quantization" in loaded:
+        config = {**config, "quantization": loaded["quantization"]}
     if quantize:
         how = {k: quantize[k] for k in ("group_size", "bits", "mode")}
         rules = {k: v for k, v in quantize.items() if k not in how}
@@ -213,9 +215,13 @@ def make_row(row, folder):
     config = row.config()
     weights = dense_weights(row)
     dense = weights
-    stored = bool(row.quantize or row.converted)  # in a file: not what names give
+    stored = bool(row.quantize or row.converted or row.packing)  # in a file: not what names give
+    if row.packing:
+        config["quantization_config"] = row.packing.config
+        weights = row.packing.pack(weights)
+        dense = row.packing.unpack(weights)
     if row.converted:
-        weights, config = converted_weights(config, weights, row.quantize)
+        weights, config = converted_weights(config, weights if row.packing else row.for_mlx_lm(weights), row.quantize)
         config.pop("quantization_config", None)
     elif row.quantize:
         config["quantization"] = row.quantize_config or row.quantize
@@ -225,12 +231,12 @@ def make_row(row, folder):
 
     mlx = refused = None
     try:
-        mlx = Mlx(config, weights)
-    except (ValueError, TypeError, AssertionError) as e:
+        mlx = Mlx(config, row.mlx_weights(weights))
+    except (ValueError, TypeError, AssertionError, IndexError, KeyError) as e:
         refused = str(e) or type(e).__name__
     assert (refused is not None) == (row.readings == "mlx-lm refuses"), (file, refused)
     # Packed under mlx-lm's names, transformers can not read it: the raw rows have its opinion.
-    alone = row.converted and row.quantize
+    alone = row.converted and (row.quantize or row.packing)
     hf = None if alone else Transformers(row, hf_weights(row, dense))
     first = hf if row.reference == "transformers" else mlx
 
@@ -262,7 +268,7 @@ def make_row(row, folder):
         tensors["logits_transformers" if first is mlx else "logits_mlx_lm"] = other[0]
     if row.dtype != "float32":
         try:
-            tensors["logits_native"] = run(Mlx(config, weights, native=True), ids, tokens)[0]
+            tensors["logits_native"] = run(Mlx(config, row.mlx_weights(weights), native=True), ids, tokens)[0]
         except RuntimeError as e:  # MLX's gather_mm is float32 alone on a CPU
             print(f"  {file}: no logits in {row.dtype}: {e}")
     meta = {

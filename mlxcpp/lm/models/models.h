@@ -11,6 +11,7 @@ namespace mlxcpp::lm {
 MakeModel find_model(std::string_view model_type);
 
 MakeModelFunction make_gemma3_text;
+MakeModelFunction make_gpt_oss;
 MakeModelFunction make_lfm2;
 MakeModelFunction make_llama;
 MakeModelFunction make_llama4;

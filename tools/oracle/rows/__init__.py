@@ -2,7 +2,8 @@
 
 Where a checkpoint holds the decoder inside of something larger, OUTER is the config around BASE
 (which is its `text_config`), and disk_name(name) the name that a tensor of transformers' decoder has
-in the file.
+in the file. Where mlx-lm does not read the published dense layout, for_mlx_lm(weights) gives it the
+same tensors in the layout that it has.
 """
 
 from importlib import import_module
@@ -17,6 +18,7 @@ def _load(architecture):
         row.base, row.architecture = module.BASE, architecture
         row.outer = getattr(module, "OUTER", None)
         row.disk_name = getattr(module, "disk_name", row.disk_name)
+        row.for_mlx_lm = getattr(module, "for_mlx_lm", row.for_mlx_lm)
     return module.ROWS
 
 

@@ -19,22 +19,38 @@ class Row:
     dtype: str = "float32"  # of the stored weights
     quantize: dict | None = None  # mlx_lm's quantization config; packed tensors go to a file
     converted: bool = False  # stored as mlx-lm's convert stores it, in a file
+    whole: bool = False  # transformers' single steps differ from its long passes: it makes only these
     quantize_config: dict | None = None  # what config.json says, when it says less than `quantize`
+    packing: "Packing | None" = None  # packed before mlx-lm sees it, in a file
 
     base: dict = field(default_factory=dict)  # set by rows/__init__.py
     architecture: str = ""  # likewise
     outer: dict | None = None  # likewise
     disk_name: Callable = lambda name: name  # likewise
+    for_mlx_lm: Callable = lambda weights: weights  # likewise
 
     def text_config(self):
         """What transformers' decoder is made of."""
         merged = {**self.base, **self.changes}
         return {k: v for k, v in merged.items() if v is not ABSENT}
 
+    def mlx_weights(self, weights):
+        """As mlx-lm is given them."""
+        return weights if self.converted or self.packing else self.for_mlx_lm(weights)
+
     def config(self):
         """config.json."""
         text = self.text_config()
         return text if self.outer is None else {**self.outer, "text_config": text}
+
+
+@dataclass
+class Packing:
+    """How the makers of a model publish it packed."""
+
+    config: dict  # quantization_config
+    pack: Callable  # dense tensors -> those of the file
+    unpack: Callable  # back: the numbers that they stand for
 
 
 def scaling(name, changes, note="", **row):
