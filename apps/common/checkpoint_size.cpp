@@ -2,13 +2,16 @@
 
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/base/numbers.h"
+#include "mlxcpp/io/npy.h"
 #include "mlxcpp/io/safetensors.h"
 #include "mlxcpp/io/weight_files.h"
+#include "mlxcpp/nn/foreign.h"
 #include "mlxcpp/nn/weights.h"
 #include "mlxcpp/ops/device.h"
 
 #include <set>
 #include <string_view>
+#include <utility>
 
 namespace mlxcpp::apps {
 namespace {
@@ -40,11 +43,19 @@ CheckpointSize measure(const io::Gguf& file) {
   return size;
 }
 
-nn::Quantization quantization(const std::string& config_json) {
+/// How weights are packed; neither where we do not know the method: tensors are counted as they
+/// are.
+struct Packing {
+  nn::Quantization quantization;
+  std::optional<nn::Foreign> foreign;
+};
+Packing packing(const std::string& config_json) {
+  auto config = io::Fields::parse(config_json);
   try {
-    return nn::Quantization::read(io::Fields::parse(config_json));
+    if (auto foreign = nn::Foreign::read(config)) return {{}, std::move(foreign)};
+    return {nn::Quantization::read(config), {}};
   } catch (const UnsupportedError&) {
-    return {};  // another method's packing: tensors are counted as they are
+    return {};
   }
 }
 
@@ -60,6 +71,46 @@ int packed_bits(const nn::Quantization& quantization, const std::string& path) {
   auto named = quantization.exceptions.find(path);
   auto quant = named == quantization.exceptions.end() ? quantization.all : named->second;
   return quant && quant->bits > 0 ? quant->bits : 32;
+}
+
+/// Numbers that a tensor of another program's checkpoint stands for; none where it is about them.
+std::uint64_t foreign_parameters(const io::SafetensorsTensor& t, const nn::Foreign& foreign) {
+  std::string_view kind = leaf(t.name);
+  std::uint64_t n = elements(t.shape);
+  if (kind == "qweight") return n * 8;
+  if (kind == "weight_packed") {
+    if (t.dtype == "U8") return n * 2;
+    return n * 32 / std::uint64_t(foreign.schemes.empty() ? 4 : foreign.schemes[0].bits);
+  }
+  bool about = kind == "qzeros" || kind == "scales" || kind == "g_idx" ||
+               kind.starts_with("weight_") || kind.starts_with("input_");
+  return about ? 0 : n;
+}
+
+CheckpointSize measure(const io::WeightFiles& files, const nn::Foreign& foreign) {
+  CheckpointSize size;
+  for (auto& path : files.paths) {
+    auto file = io::Safetensors::open(path);
+    for (auto& t : file.tensors) {
+      size.bytes += t.end - t.begin;
+      ++size.types[std::string(t.dtype)];
+      size.parameters += foreign_parameters(t, foreign);
+    }
+  }
+  size.loaded_bytes = nn::converted_bytes(files, foreign);
+  return size;
+}
+
+CheckpointSize measure(const io::Npz& file) {
+  CheckpointSize size;
+  for (auto& member : file.members()) {
+    auto header = file.read(member).header;
+    size.bytes += header.data_bytes;
+    ++size.types[std::string(header.dtype)];
+    size.parameters += elements(header.shape);
+  }
+  size.loaded_bytes = size.bytes;
+  return size;
 }
 
 CheckpointSize measure(const io::WeightFiles& files, const nn::Quantization& quantization) {
@@ -92,10 +143,9 @@ CheckpointSize measure(const ModelFiles& files) {
   if (files.gguf) return measure(*files.gguf);
   auto found = io::find_weight_files(files.path);
   if (found.kind == io::WeightFiles::Kind::gguf) return measure(io::Gguf::open(found.paths.at(0)));
-  if (found.kind == io::WeightFiles::Kind::npz)
-    throw WeightError(
-        describe(found.paths.at(0).string(), "npz files are not read", "safetensors or GGUF"));
-  return measure(found, quantization(files.config.json));
+  if (found.kind == io::WeightFiles::Kind::npz) return measure(io::Npz::open(found.paths.at(0)));
+  auto how = packing(files.config.json);
+  return how.foreign ? measure(found, *how.foreign) : measure(found, how.quantization);
 }
 
 std::optional<std::uint64_t> kv_bytes_per_token(const lm::BaseConfig& c) {
