@@ -14,6 +14,11 @@ namespace mlxcpp::io {
 struct WeightIndex {
   std::map<std::string, std::string> shard_of;  // tensor -> file name
   std::vector<std::string> shards;              // each once, sorted
+
+  bool places(const std::string& tensor, const std::filesystem::path& file) const {
+    auto it = shard_of.find(tensor);
+    return it != shard_of.end() && it->second == file.filename();
+  }
 };
 
 /// Throws IoError when the index can not be read, ConfigError when it is not of its form (a tensor

@@ -30,6 +30,14 @@ GatedMlp::GatedMlp(Scope s, int dim, int hidden, ops::Activation activation, boo
                .down = (s / "down_proj").take_linear({dim, hidden}, bias),
                .glu = {.act = activation}} {}
 
+Block pre_norm_block(
+    Scope s, const AttentionShape& a, const ops::Rope& rope, const MlpShape& mlp, float eps) {
+  return {{.pre_attn = RmsNorm(s / "input_layernorm", a.dim, eps),
+           .attn = Attention(s / "self_attn", a, rope),
+           .pre_mlp = RmsNorm(s / "post_attention_layernorm", a.dim, eps),
+           .mlp = GatedMlp(s / "mlp", a.dim, mlp.hidden, mlp.act, mlp.bias)}};
+}
+
 Experts::Experts(Scope s, const ExpertShape& c)
     : ops::ExpertWeights{
           .gate =

@@ -54,6 +54,12 @@ struct GatedMlp : ops::Mlp {
   array operator()(const array& x) const { return ops::mlp(x, *this); }
 };
 
+struct MlpShape {
+  int hidden;
+  ops::Activation act;
+  bool bias = false;
+};
+
 struct ExpertShape {
   int count, dim, hidden;
   ops::Glu glu = {};
@@ -72,6 +78,14 @@ struct Experts : ops::ExpertWeights {
 struct Block : ops::LayerPlan {
   ops::LayerLayout layout() const { return {.kv = {ops::layout(attn)}, .states = {}}; }
 };
+
+/// Norms before both halves, under Hugging Face's usual names: input_layernorm, self_attn,
+/// post_attention_layernorm, mlp.
+Block pre_norm_block(Scope s,
+                     const AttentionShape& attention,
+                     const ops::Rope& rope,
+                     const MlpShape& mlp,
+                     float eps);
 
 /// h + mixer(norm(h)), then the same with a feed-forward network: the usual residual shape over
 /// other mixers than attention.

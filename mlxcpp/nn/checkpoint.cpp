@@ -45,10 +45,7 @@ std::map<std::string, array> load_safetensors(const io::WeightFiles& files, Fp8 
     auto header = io::Safetensors::open(path);
     for (auto& t : header.tensors) require_loadable(t, file, fp8);
     for (auto& [name, value] : mx::load_safetensors(file).first) {
-      if (files.index) {
-        auto listed = files.index->shard_of.find(name);
-        if (listed == files.index->shard_of.end() || listed->second != path.filename()) continue;
-      }
+      if (files.index && !files.index->places(name, path)) continue;
       if (!all.emplace(name, value).second)
         throw WeightError(describe(file + ": " + name, "tensor is in more than one file"));
     }

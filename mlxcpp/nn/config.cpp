@@ -60,17 +60,13 @@ ops::Rope RopeConfig::make(int head_dim) const {
 }
 
 void TypedRopes::fields(io::Fields& f) {
-  read_typed(f);
-  f.may("rope_theta", &rope_theta)
-      .may("rope_local_base_freq", &rope_local_base_freq)
-      .may("rope_scaling", &full);
-}
-
-void TypedRopes::read_typed(io::Fields& f) {
-  f.may("max_position_embeddings", &max_position_embeddings);
-  io::require_positive(f.where("max_position_embeddings"), max_position_embeddings);
   if (auto typed = f.object("rope_parameters"))
     typed->may("full_attention", &full).may("sliding_attention", &sliding);
+  f.may("max_position_embeddings", &max_position_embeddings)
+      .may("rope_theta", &rope_theta)
+      .may("rope_local_base_freq", &rope_local_base_freq)
+      .may("rope_scaling", &full);
+  io::require_positive(f.where("max_position_embeddings"), max_position_embeddings);
 }
 
 ops::Rope TypedRopes::make(bool slides, int head_dim) const {
@@ -84,16 +80,10 @@ ops::Rope TypedRopes::make(bool slides, int head_dim) const {
 void SlidingLayers::fields(io::Fields& f, int layers) {
   f.may("sliding_window", &sliding_window).may("layer_types", &layer_types);
   bool used = first || pattern > 1;
-  if (!layer_types.empty() && int(layer_types.size()) != layers)
-    throw ConfigError(describe(f.where("layer_types"),
-                               "wrong length",
-                               std::to_string(layers),
-                               std::to_string(layer_types.size())));
-  for (auto& type : layer_types) {
-    if (type != "full_attention" && type != "sliding_attention")
-      throw ConfigError(describe(
-          f.where("layer_types"), "unknown type", "full_attention or sliding_attention", type));
-    used |= type == "sliding_attention";
+  if (!layer_types.empty()) {
+    check_layer_types(
+        f.where("layer_types"), layer_types, layers, {"full_attention", "sliding_attention"});
+    used |= std::ranges::count(layer_types, "sliding_attention") > 0;
   }
   bool said = sliding_window || !layer_types.empty();
   if (enabled && used && said)

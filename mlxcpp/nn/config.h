@@ -2,6 +2,7 @@
 // model's own config is made of the parts that it has.
 #pragma once
 
+#include "mlxcpp/nn/blocks.h"
 #include "mlxcpp/nn/rope.h"
 #include "mlxcpp/ops/basic.h"
 
@@ -20,6 +21,13 @@ struct DecoderShape {
   void fields(io::Fields& f);
   int kv_heads() const { return num_key_value_heads.value_or(num_attention_heads); }
   int head_size() const { return head_dim.value_or(hidden_size / num_attention_heads); }
+  /// Of every layer; what a model adds to it stands in its file.
+  AttentionShape attention() const {
+    return {.dim = hidden_size,
+            .heads = num_attention_heads,
+            .kv_heads = kv_heads(),
+            .head_dim = head_size()};
+  }
 };
 
 /// One rotation for all layers: rope_theta, rope_scaling or its newer name rope_parameters, and the
@@ -43,7 +51,6 @@ struct TypedRopes {
   RopeScaling full, sliding;
 
   void fields(io::Fields& f);
-  void read_typed(io::Fields& f);  ///< the newer spelling alone
   ops::Rope make(bool slides, int head_dim) const;
 };
 
@@ -51,9 +58,10 @@ struct TypedRopes {
 struct SlidingLayers {
   std::optional<int> sliding_window;
   std::vector<std::string> layer_types;  // empty, or one for each layer
-  bool enabled = true;                   // set these two, from keys of other names, before fields()
-  std::optional<int> first = {};         // without layer_types: from here on; absent: none
-  int pattern = 0;                       // likewise: all but every pattern-th; 0: see first
+  // These have keys of other names, or none: set them before fields().
+  bool enabled = true;
+  std::optional<int> first = {};  // without layer_types: from here on; absent: none
+  int pattern = 0;                // likewise: all but every pattern-th; 0: see first
 
   void fields(io::Fields& f, int layers);
   bool slides(int layer) const;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 namespace mlxcpp::nn {
 namespace {
@@ -102,16 +101,6 @@ void scale_by(Wavelengths& w,
   for (size_t i = 0; i < w.size(); ++i) w[i] *= factors[i];
 }
 
-/// Rotates the first part of the pairs as if the whole head turned, and not the rest.
-Wavelengths proportional(const RopeShape& s, const RopeScaling& c) {
-  double part = c.partial_rotary_factor.value_or(1), factor = c.factor.value_or(1);
-  io::require_in_range(c.where + ".partial_rotary_factor", part, 0.0, 1.0);
-  Wavelengths w = plain(s);
-  for (size_t i = 0; i < w.size(); ++i)
-    w[i] = i < size_t(part * s.dims / 2) ? factor * w[i] : std::numeric_limits<float>::max();
-  return w;
-}
-
 void set_longrope(ops::Rope& r, const RopeShape& s, const RopeScaling& c) {
   int old = original_of(s, c);
   Wavelengths inside = plain(s), beyond = inside;
@@ -161,8 +150,6 @@ ops::Rope make_rope(const RopeShape& s, const RopeScaling& c) {
     r.dynamic = ops::DynamicNtk{needed(c.factor, c, "factor"), s.max_positions};
   } else if (c.type == "longrope" || c.type == "su") {
     set_longrope(r, s, c);
-  } else if (c.type == "proportional") {
-    r.freqs = as_array(proportional(s, c), c);
   } else if (c.type == "llama3" || c.type == "yarn") {
     Wavelengths w = plain(s);
     if (c.type == "llama3")
@@ -171,11 +158,10 @@ ops::Rope make_rope(const RopeShape& s, const RopeScaling& c) {
       r.magnitude = scale_yarn(w, s, c);
     r.freqs = as_array(w, c);
   } else {
-    throw UnsupportedError(
-        describe(c.where + ".rope_type",
-                 "rope type not supported",
-                 "default, linear, dynamic, llama3, yarn, longrope or proportional",
-                 "\"" + c.type + "\""));
+    throw UnsupportedError(describe(c.where + ".rope_type",
+                                    "rope type not supported",
+                                    "default, linear, dynamic, llama3, yarn or longrope",
+                                    "\"" + c.type + "\""));
   }
   io::require_positive(c.where + ".factor", r.scale);
   io::require_positive(c.where + ".attention_factor", r.magnitude);

@@ -52,12 +52,6 @@ void WeightMap::drop_prefix(std::string_view prefix) {
   std::erase_if(arrays, [&](auto& e) { return e.first.starts_with(prefix); });
 }
 
-bool WeightMap::has_ending(std::string_view suffix) const {
-  for (auto& [name, value] : arrays)
-    if (name.ends_with(suffix)) return true;
-  return false;
-}
-
 void WeightMap::drop_layers(std::string_view list, int from) {
   std::string prefix = std::string(list) + ".";
   std::erase_if(arrays, [&](auto& e) {

@@ -41,10 +41,7 @@ StoredTensors::StoredTensors(const io::WeightFiles& files)
   for (const auto& path : files.paths) {
     files_.push_back(io::Safetensors::open(path));
     for (auto& t : files_.back().tensors) {
-      if (files.index) {
-        auto listed = files.index->shard_of.find(t.name);
-        if (listed == files.index->shard_of.end() || listed->second != path.filename()) continue;
-      }
+      if (files.index && !files.index->places(t.name, path)) continue;
       places_.insert_or_assign(t.name, Place{t.dtype, files_.back().bytes(t)});
     }
   }

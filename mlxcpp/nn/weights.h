@@ -55,7 +55,6 @@ struct WeightMap {
   bool has(const std::string& name) const { return arrays.count(name) > 0; }
   void drop_containing(std::string_view part);
   void drop_prefix(std::string_view prefix);
-  bool has_ending(std::string_view suffix) const;
   /// Layers beyond the last one, as multi-token prediction has them: drop_layers("model.layers",
   /// n).
   void drop_layers(std::string_view list, int from);

@@ -7,7 +7,7 @@ namespace mlxcpp::ops {
 namespace {
 
 using Axes = std::vector<int>;
-constexpr int kSortFrom = 64;  // assignments; below that sorting costs more than it saves
+constexpr int kSortFrom = 64;  // assignments, as mlx-lm's switch_layers.py has it
 
 /// x: (..., 1, in), expert: (...) -> (..., 1, out).
 array chosen_linear(const array& x, const Weight& w, const array& expert, bool sorted) {

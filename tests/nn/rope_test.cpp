@@ -222,7 +222,7 @@ TEST(RopeErrors, a_type_that_is_not_known) {
   EXPECT_EQ(
       test::message_of<UnsupportedError>([] { make_rope({.dims = 8}, {.type = "xpos"}); }),
       "config.rope_scaling.rope_type: rope type not supported; expected default, linear, dynamic, "
-      "llama3, yarn, longrope or proportional, found \"xpos\"");
+      "llama3, yarn or longrope, found \"xpos\"");
 }
 
 }  // namespace

@@ -51,18 +51,14 @@ struct Config {
 };
 
 nn::Block make_block(const Config& c, int layer, nn::Scope w) {
-  int dim = c.shape.hidden_size, head_dim = c.shape.head_size();
+  int dim = c.shape.hidden_size;
   auto norm = [&](const char* name) { return nn::RmsNorm(w / name, dim, c.rms_norm_eps); };
-  nn::AttentionShape attention{.dim = dim,
-                               .heads = c.shape.num_attention_heads,
-                               .kv_heads = c.shape.kv_heads(),
-                               .head_dim = head_dim,
-                               .bias = c.attention_bias,
-                               .out_bias = c.attention_bias,
-                               .qk_norm = c.rms_norm_eps,
-                               .scale = 1 / std::sqrt(c.query_pre_attn_scalar),
-                               .window = c.sliding.window(layer)};
-  auto rope = c.ropes.make(c.sliding.slides(layer), head_dim);
+  auto attention = c.shape.attention();
+  attention.bias = attention.out_bias = c.attention_bias;
+  attention.qk_norm = c.rms_norm_eps;
+  attention.scale = 1 / std::sqrt(c.query_pre_attn_scalar);
+  attention.window = c.sliding.window(layer);
+  auto rope = c.ropes.make(c.sliding.slides(layer), attention.head_dim);
   auto act = nn::activation_named(c.hidden_activation, "config.hidden_activation");
   return {{.pre_attn = norm("input_layernorm"),
            .attn = nn::Attention(w / "self_attn", attention, rope),

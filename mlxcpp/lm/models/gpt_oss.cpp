@@ -77,13 +77,9 @@ using Block = nn::PreNorm<nn::Attention, Moe>;
 
 Block make_block(const Config& c, int layer, const ops::Rope& rope, nn::Scope w) {
   int dim = c.shape.hidden_size;
-  nn::AttentionShape shape{.dim = dim,
-                           .heads = c.shape.num_attention_heads,
-                           .kv_heads = c.shape.kv_heads(),
-                           .head_dim = c.shape.head_size(),
-                           .bias = c.attention_bias,
-                           .out_bias = c.attention_bias,
-                           .window = c.sliding.window(layer)};
+  auto shape = c.shape.attention();
+  shape.bias = shape.out_bias = c.attention_bias;
+  shape.window = c.sliding.window(layer);
   nn::Attention attention(w / "self_attn", shape, rope);
   attention.args.sinks = (w / "self_attn").take("sinks", {c.shape.num_attention_heads});
   return {.pre_mixer = {w / "input_layernorm", dim, c.rms_norm_eps},

@@ -97,11 +97,8 @@ using Block = nn::PreNorm<Mixer, nn::GatedMlp>;
 
 Block make_block(const Config& c, int layer, const ops::Rope& rope, nn::Scope w) {
   int dim = c.shape.hidden_size;
-  nn::AttentionShape attention{.dim = dim,
-                               .heads = c.shape.num_attention_heads,
-                               .kv_heads = c.shape.kv_heads(),
-                               .head_dim = c.shape.head_size(),
-                               .qk_norm = c.norm_eps};
+  auto attention = c.shape.attention();
+  attention.qk_norm = c.norm_eps;
   auto mixer = [&]() -> Mixer {
     if (c.attends(layer)) return {nn::Attention(w / "self_attn", attention, rope)};
     return {ShortConv(c, w / "conv")};

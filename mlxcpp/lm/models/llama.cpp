@@ -33,19 +33,12 @@ struct Config {
 };
 
 nn::Block make_block(const Config& c, int layer, const ops::Rope& rope, nn::Scope w) {
-  int dim = c.shape.hidden_size;
-  nn::AttentionShape attention{.dim = dim,
-                               .heads = c.shape.num_attention_heads,
-                               .kv_heads = c.shape.kv_heads(),
-                               .head_dim = c.shape.head_size(),
-                               .bias = c.attention_bias,
-                               .out_bias = c.attention_bias,
-                               .window = c.sliding.window(layer)};
+  auto attention = c.shape.attention();
+  attention.bias = attention.out_bias = c.attention_bias;
+  attention.window = c.sliding.window(layer);
   auto act = nn::activation_named(c.hidden_act, "config.hidden_act");
-  return {{.pre_attn = nn::RmsNorm(w / "input_layernorm", dim, c.rms_norm_eps),
-           .attn = nn::Attention(w / "self_attn", attention, rope),
-           .pre_mlp = nn::RmsNorm(w / "post_attention_layernorm", dim, c.rms_norm_eps),
-           .mlp = nn::GatedMlp(w / "mlp", dim, c.shape.intermediate_size, act, c.mlp_bias)}};
+  return nn::pre_norm_block(
+      w, attention, rope, {c.shape.intermediate_size, act, c.mlp_bias}, c.rms_norm_eps);
 }
 
 }  // namespace

@@ -92,14 +92,7 @@ struct Attention {
   int every;
 
   Attention(const Config& c, int layer, nn::Scope w)
-      : parts(w,
-              {.dim = c.shape.hidden_size,
-               .heads = c.shape.num_attention_heads,
-               .kv_heads = c.shape.kv_heads(),
-               .head_dim = c.shape.head_size(),
-               .bias = c.attention_bias,
-               .out_bias = c.attention_bias},
-              c.rope.make(c.shape.head_size())),
+      : parts(w, shape(c), c.rope.make(c.shape.head_size())),
         turns(c.turns(layer)),
         norm(c.use_qk_norm && turns),
         tuned(c.attn_temperature_tuning && !turns),
@@ -107,6 +100,12 @@ struct Attention {
         by(c.attn_scale),
         every(c.floor_scale) {
     if (turns) parts.args.chunk = c.attention_chunk_size;
+  }
+
+  static nn::AttentionShape shape(const Config& c) {
+    auto attention = c.shape.attention();
+    attention.bias = attention.out_bias = c.attention_bias;
+    return attention;
   }
 
   array placed(const array& x, const ops::Layer& layer) const {

@@ -77,14 +77,10 @@ using Block = nn::PreNorm<nn::Attention, Feed>;
 
 Block make_block(const Config& c, int layer, const ops::Rope& rope, nn::Scope w) {
   int dim = c.shape.hidden_size;
-  nn::AttentionShape attention{.dim = dim,
-                               .heads = c.shape.num_attention_heads,
-                               .kv_heads = c.shape.kv_heads(),
-                               .head_dim = c.shape.head_size(),
-                               .bias = c.attention_bias,
-                               .out_bias = c.attention_bias,
-                               .qk_norm = c.rms_norm_eps,
-                               .window = c.use_sliding_window ? c.sliding_window : 0};
+  auto attention = c.shape.attention();
+  attention.bias = attention.out_bias = c.attention_bias;
+  attention.qk_norm = c.rms_norm_eps;
+  if (c.use_sliding_window) attention.window = c.sliding_window;
   auto act = nn::activation_named(c.hidden_act, "config.hidden_act");
   auto feed = [&]() -> Feed {
     if (c.sparse(layer)) return {Moe(c, w / "mlp", act)};
