@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <iostream>
 #include <set>
+#include <stdexcept>
 
 namespace mlxcpp::lm {
 namespace {
@@ -128,12 +129,14 @@ const std::map<std::string, std::vector<Row>>& all_rows() {
 /// How far the logits are from the golden's; infinity when the model is refused.
 float distance(const Row& row, const json& config, std::vector<std::string>* asked = nullptr) {
   try {
-    LoadedModel loaded{{}, config.dump(), row.weights, {}};
+    LoadedModel loaded{
+        .config = {}, .config_json = config.dump(), .weights = row.weights, .quantization = {}};
     loaded.config = parse_config(loaded.config_json);
     auto fields = io::Fields::parse(loaded.config_json);
     loaded.quantization = nn::Quantization::read(fields);
     std::string type(remap_model_type(loaded.config.model_type));
     auto make = find_model(type);
+    if (!make) throw std::logic_error(type + ": a golden of a model that is not registered");
     if (asked) {
       auto own = io::Fields::parse(loaded.config_json);
       nn::WeightMap weights{row.weights, loaded.quantization, {}};
