@@ -209,13 +209,11 @@ def hf_weights(row, dense):
     return out
 
 
-def make_row(row, folder):
-    """Writes the row's files into `folder`; returns what was measured."""
-    file = f"{row.architecture}_{row.name}"
+def checkpoint(row):
+    """What stands in the row's folder: config.json and tensors; and the tensors behind packed ones."""
     config = row.config()
     weights = dense_weights(row)
     dense = weights
-    stored = bool(row.quantize or row.converted or row.packing)  # in a file: not what names give
     if row.packing:
         config["quantization_config"] = row.packing.config
         weights = row.packing.pack(weights)
@@ -227,6 +225,14 @@ def make_row(row, folder):
         config["quantization"] = row.quantize_config or row.quantize
         weights = quantize_weights(weights, row.quantize)
         dense = dequantize_weights(weights, row.quantize)
+    return config, weights, dense
+
+
+def make_row(row, folder):
+    """Writes the row's files into `folder`; returns what was measured."""
+    file = f"{row.architecture}_{row.name}"
+    config, weights, dense = checkpoint(row)
+    stored = bool(row.quantize or row.converted or row.packing)  # in a file: not what names give
     ids = prompt_ids(row.text_config()["vocab_size"])
 
     mlx = refused = None

@@ -1,6 +1,6 @@
 """The rows of the llama golden table."""
 
-from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling
+from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling, yarn_without_length
 
 BASE = {
     "architectures": ["LlamaForCausalLM"],
@@ -121,14 +121,7 @@ ROWS = [
         "mlx-lm ignores truncate (gpt-oss checkpoints set it false)",
         **HF,
     ),
-    scaling(
-        "rope_yarn_no_original",
-        {"rope_type": "yarn", "factor": 4.0},
-        "original_max_position_embeddings missing: 4096 in mlx-lm, max_position_embeddings in "
-        "transformers",
-        config={"max_position_embeddings": 32},
-        **HF,
-    ),
+    yarn_without_length(),
     scaling(
         "rope_longrope_short",
         {**LONGROPE, "original_max_position_embeddings": 64},

@@ -1,6 +1,6 @@
 """The rows of the llama4 golden table."""
 
-from .row import HF, HF_ALONE, Row, quantized
+from .row import HF, HF_ALONE, Row, quantized, yarn_without_length
 
 OUTER = {"architectures": ["Llama4ForConditionalGeneration"], "model_type": "llama4"}
 BASE = {
@@ -58,12 +58,7 @@ ROWS = [
     Row("rope_theta", {"rope_theta": 500.0}),
     Row("rope_llama3", {"rope_scaling": LLAMA3}),
     Row("moe_layers", {"moe_layers": [1, 2]}, "mlx-lm does not read the list", **HF_ALONE),
-    Row(
-        "rope_yarn_no_original",
-        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}, "max_position_embeddings": 32},
-        "original_max_position_embeddings missing: 4096 in mlx-lm, max_position_embeddings in transformers",
-        **HF,
-    ),
+    yarn_without_length(),
     Row("converted", {"num_local_experts": 2, "intermediate_size": 24}, dtype="float16", converted=True),
     quantized("affine_4_32", 4, 32, "affine", {}, head=True, converted=True),
 ]

@@ -1,7 +1,7 @@
 """The rows of the qwen2 golden table."""
 
 from .llama import MIXED, YARN
-from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling
+from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling, yarn_without_length
 
 BASE = {
     "architectures": ["Qwen2ForCausalLM"],
@@ -50,13 +50,7 @@ ROWS = [
         "only mlx-lm reads the key; transformers is given q and k with rows reordered",
     ),
     scaling("rope_yarn", YARN, "how Qwen 2.5 asks for long contexts"),
-    scaling(
-        "rope_yarn_no_original",
-        {"rope_type": "yarn", "factor": 4.0},
-        "original_max_position_embeddings missing: 4096 in mlx-lm, max_position_embeddings in transformers",
-        config={"max_position_embeddings": 32},
-        **HF,
-    ),
+    yarn_without_length(),
     Row(
         "rope_parameters",
         {"rope_theta": ABSENT, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},

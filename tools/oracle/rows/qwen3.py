@@ -2,7 +2,7 @@
 
 from .llama import MIXED, YARN
 from .qwen2 import BASE as QWEN2
-from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling
+from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling, yarn_without_length
 
 BASE = {
     **QWEN2,
@@ -41,13 +41,7 @@ ROWS = [
     Row("eps", {"rms_norm_eps": 0.1}),
     Row("hidden_act", {"hidden_act": "gelu"}, "mlx-lm's qwen3 does not read hidden_act", **HF),
     scaling("rope_yarn", YARN),
-    scaling(
-        "rope_yarn_no_original",
-        {"rope_type": "yarn", "factor": 4.0},
-        "original_max_position_embeddings missing: 4096 in mlx-lm, max_position_embeddings in transformers",
-        config={"max_position_embeddings": 32},
-        **HF,
-    ),
+    yarn_without_length(),
     Row(
         "rope_parameters",
         {"rope_theta": ABSENT, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},

@@ -2,7 +2,7 @@
 
 from .llama import YARN
 from .qwen3 import BASE as QWEN3
-from .row import HF, Row, quantized, scaling
+from .row import HF, Row, quantized, scaling, yarn_without_length
 
 BASE = {
     **QWEN3,
@@ -27,13 +27,7 @@ ROWS = [
     Row("one_expert", {"num_experts_per_tok": 1}),
     Row("tied", {"tie_word_embeddings": True, "num_hidden_layers": 1}, head=False),
     scaling("rope_yarn", YARN, "mlx-lm's qwen3_moe does not read rope_scaling", **HF),
-    scaling(
-        "rope_yarn_no_original",
-        {"rope_type": "yarn", "factor": 4.0},
-        "original_max_position_embeddings missing: 4096 in mlx-lm, max_position_embeddings in transformers",
-        config={"max_position_embeddings": 32},
-        **HF,
-    ),
+    yarn_without_length(),
     Row("hidden_act", {"hidden_act": "gelu"}, "mlx-lm's qwen3_moe does not read hidden_act", **HF),
     Row(
         "sliding",

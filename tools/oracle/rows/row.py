@@ -71,3 +71,14 @@ def quantized(name, bits, group, mode, size, note="", **row):
 HF = {"reference": "transformers", "readings": "other"}
 # transformers decides, and mlx-lm does not load it.
 HF_ALONE = {"reference": "transformers", "readings": "mlx-lm refuses"}
+
+
+def yarn_without_length():
+    """Where yarn's original length comes from when it is not given."""
+    return scaling(
+        "rope_yarn_no_original",
+        {"rope_type": "yarn", "factor": 4.0},
+        "original_max_position_embeddings missing: 4096 in mlx-lm, max_position_embeddings in transformers",
+        config={"max_position_embeddings": 32},
+        **HF,
+    )
