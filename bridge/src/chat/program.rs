@@ -53,7 +53,7 @@ impl<'source> Program<'source> {
 
 /// The same instructions with guards between them.
 fn guarded<'source>(from: &Instructions<'source>) -> Instructions<'source> {
-    let targets: BTreeSet<u32> = each(from).filter_map(|i| target(i).copied()).collect();
+    let targets: BTreeSet<u32> = each(from).filter_map(target).collect();
     let mut writer = Writer {
         to: Instructions::new(from.name(), from.source()),
         next: 0,
@@ -89,17 +89,8 @@ fn each<'a, 'source>(
 }
 
 /// The instruction that this one may go on with, other than the next.
-fn target<'a>(instruction: &'a Instruction) -> Option<&'a u32> {
-    use Instruction::*;
-    match instruction {
-        Jump(to)
-        | JumpIfFalse(to)
-        | JumpIfFalseOrPop(to)
-        | JumpIfTrueOrPop(to)
-        | Iterate(to)
-        | BuildMacro(_, to, _) => Some(to),
-        _ => None,
-    }
+fn target(instruction: &Instruction) -> Option<u32> {
+    target_mut(&mut instruction.clone()).copied()
 }
 
 fn target_mut<'a>(instruction: &'a mut Instruction) -> Option<&'a mut u32> {
