@@ -61,7 +61,7 @@ fuzz:  ## run each fuzzer for FUZZ_SECONDS
 	@cmake --build --preset fuzz
 	@tools/fuzz build/fuzz $(FUZZ_SECONDS)
 
-conformance: setup  ## compare tokenizers and chat templates with Python's (downloads 200 MB)
+conformance: setup  ## compare tokenizers and chat templates with Python's (downloads what it compares with)
 	@tools/bootstrap conformance
 	@$(MAKE) build/ci/build.ninja
 	@cmake --build --preset ci --target conformance
