@@ -12,7 +12,7 @@ namespace mlxcpp::lm {
 
 /// config.json, made once from the metadata.  An architecture without a mapping gives its name as
 /// model_type and nothing else.  Throws WeightError for metadata that is missing or malformed,
-/// UnsupportedError for what the mapping does not cover (experts).
+/// UnsupportedError for what the mapping does not cover.
 std::string config_from_gguf(const io::Gguf& file);
 
 /// Throws UnsupportedError when the file's architecture has no mapping; otherwise as nn::load_gguf.

@@ -159,6 +159,56 @@ void add_packed(GgufWeights& to,
   to.quantization.exceptions[path] = ops::Quant{ops::Format::affine, kind.bits, kBlock};
 }
 
+/// MXFP4: a scale, then nibbles as Q4_0 has them; MLX's codes and scales are the same.
+void add_mxfp4(
+    GgufWeights& to, const std::string& path, Bytes bytes, const mx::Shape& shape, RowOrder order) {
+  constexpr size_t block_bytes = 1 + kBlock / 2;
+  size_t groups = size_t(shape.back()) / kBlock, rows = bytes.size() / (groups * block_bytes);
+  mx::Shape packed_shape = shape, scale_shape = shape;
+  packed_shape.back() = shape.back() / 8;
+  scale_shape.back() = int(groups);
+  auto [weight, packed] = blank<std::uint8_t>(packed_shape, mx::uint32);
+  auto [scales, scale] = blank<std::uint8_t>(scale_shape, mx::uint8);
+  for (size_t r = 0, g = 0; r < rows; ++r) {
+    const std::byte* block = bytes.data() + order(r) * groups * block_bytes;
+    for (size_t i = 0; i < groups; ++i, ++g, block += block_bytes) {
+      scale[g] = std::to_integer<std::uint8_t>(block[0]);
+      repack_nibbles(block + 1, packed + g * kBlock / 2);
+    }
+  }
+  to.arrays.emplace(path + ".weight", weight);
+  to.arrays.emplace(path + ".scales", scales);
+  to.quantization.exceptions[path] = ops::Quant{ops::Format::mxfp4, 4, kBlock};
+}
+
+void add_tensor(GgufWeights& to,
+                const io::Gguf& file,
+                const io::GgufTensor& t,
+                const GgufTarget& target) {
+  auto fail = [&](const char* what, const char* expected) {
+    throw WeightError(describe(file.label() + ": " + std::string(t.name),
+                               what,
+                               expected,
+                               std::string(io::name_of(t.type))));
+  };
+  mx::Shape shape = mlx_shape(file, t);
+  RowOrder order = row_order(file, t, target);
+  if (auto dtype = plain_dtype(t.type)) {
+    array stored = copied(t.bytes, shape, *dtype, order);
+    to.arrays.emplace(target.name, target.change ? target.change(stored) : stored);
+    return;
+  }
+  auto kind = block_kind(t.type);
+  if (!target.name.ends_with(".weight") || !(kind || t.type == io::GgmlType::mxfp4))
+    fail("tensor type not supported", "F32, F16, BF16, Q4_0, Q4_1, Q8_0 or MXFP4");
+  if (target.change) fail("packed, where a checkpoint has other numbers", "F32, F16 or BF16");
+  std::string path = target.name.substr(0, target.name.size() - 7);
+  if (kind)
+    add_packed(to, path, t.bytes, shape, *kind, order);
+  else
+    add_mxfp4(to, path, t.bytes, shape, order);
+}
+
 }  // namespace
 
 GgufWeights load_gguf(const io::Gguf& file, const GgufNames& names) {
@@ -169,19 +219,7 @@ GgufWeights load_gguf(const io::Gguf& file, const GgufNames& names) {
     if (out.arrays.count(target->name))
       throw WeightError(describe(file.label() + ": " + std::string(t.name),
                                  "stands for " + target->name + ", as another tensor does"));
-    mx::Shape shape = mlx_shape(file, t);
-    RowOrder order = row_order(file, t, *target);
-    if (auto dtype = plain_dtype(t.type)) {
-      out.arrays.emplace(target->name, copied(t.bytes, shape, *dtype, order));
-    } else if (auto kind = block_kind(t.type); kind && target->name.ends_with(".weight")) {
-      std::string path = target->name.substr(0, target->name.size() - 7);
-      add_packed(out, path, t.bytes, shape, *kind, order);
-    } else {
-      throw WeightError(describe(file.label() + ": " + std::string(t.name),
-                                 "tensor type not supported",
-                                 "F32, F16, BF16, Q4_0, Q4_1 or Q8_0",
-                                 std::string(io::name_of(t.type))));
-    }
+    add_tensor(out, file, t, *target);
   }
   return out;
 }

@@ -18,6 +18,8 @@ namespace mlxcpp::nn {
 /// The name that a GGUF tensor has in a Hugging Face checkpoint.
 struct GgufTarget {
   std::string name;
+  /// What makes the checkpoint's tensor of it, where it is not packed; null: it is the same.
+  array (*change)(const array&) = nullptr;
   /// > 0: llama.cpp's converter has interleaved the two halves of each of this many heads (its rope
   /// turns neighbours); the rows are put back.
   int interleaved_heads = 0;
@@ -30,8 +32,9 @@ struct GgufWeights {
   Quantization quantization;
 };
 
-/// Q4_0, Q4_1 and Q8_0 become affine with groups of 32 and float32 scales, without loss; F32, F16
-/// and BF16 are copied.  Throws WeightError naming the tensor and its type for any other.
+/// Q4_0, Q4_1 and Q8_0 become affine with groups of 32 and float32 scales, MXFP4 mxfp4, without
+/// loss; F32, F16 and BF16 are copied.  Throws WeightError naming the tensor and its type for any
+/// other.
 GgufWeights load_gguf(const io::Gguf& file, const GgufNames& names);
 
 }  // namespace mlxcpp::nn

@@ -43,9 +43,10 @@ bool said_otherwise(const std::string& key) {
   return key == "architectures" || key == "hidden_act" || key == "rope_scaling";
 }
 
+/// Those that say what a reader must find, besides logits.
 std::vector<fs::path> gguf_goldens() {
   auto files = test::golden_files();
-  std::erase_if(files, [](auto& f) { return f.string().find("_gguf_") == std::string::npos; });
+  std::erase_if(files, [](auto& f) { return !Golden::read(f).metadata.count("text"); });
   return files;
 }
 
@@ -250,15 +251,15 @@ TEST(GgufModel, ends_at_the_end_of_a_turn_too) {
 }
 
 TEST(GgufModel, of_an_unknown_architecture_is_refused_by_its_name) {
-  auto message = refusal<UnsupportedError>({{"general.architecture", std::string("qwen35")}});
+  auto message = refusal<UnsupportedError>({{"general.architecture", std::string("rwkv7")}});
   EXPECT_TRUE(message.starts_with("model_type: not supported;")) << message;
-  EXPECT_NE(message.find("found \"qwen35\""), message.npos) << message;
+  EXPECT_NE(message.find("found \"rwkv7\""), message.npos) << message;
   // Registered, but nobody knows how its tensors are called.
   message = refusal<UnsupportedError>({{"general.architecture", std::string("gpt_oss")}});
-  EXPECT_NE(
-      message.find("GGUF architecture not supported; expected llama, qwen2, qwen3, found gpt_oss"),
-      message.npos)
+  EXPECT_NE(message.find("GGUF architecture not supported; expected llama, qwen2, qwen3, "),
+            message.npos)
       << message;
+  EXPECT_TRUE(message.ends_with("found gpt_oss")) << message;
 }
 
 TEST(GgufModel, with_experts_is_refused_before_its_size_is_looked_at) {

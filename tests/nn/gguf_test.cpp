@@ -7,6 +7,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"
 
+#include <mlx/ops.h>
 #include <mlx/types/half_types.h>
 
 #include <gtest/gtest.h>
@@ -45,7 +46,7 @@ std::string gguf_of(const std::vector<Tensor>& tensors) {
 /// Tensors keep their names.
 GgufNames as_is(int interleaved_heads = 0) {
   return [=](std::string_view name) -> std::optional<GgufTarget> {
-    return GgufTarget{std::string(name), interleaved_heads};
+    return GgufTarget{.name = std::string(name), .interleaved_heads = interleaved_heads};
   };
 }
 
@@ -65,6 +66,9 @@ float block_scale(int block) { return (block % 2 ? -1 : 1) * (0.25f + 0.0625f * 
 
 void put_half(Bytes& b, float value) { b.put(mx::float16_t(value)); }
 
+/// OCP Microscaling's e2m1.
+constexpr float kFp4[] = {0, .5, 1, 1.5, 2, 3, 4, 6, -0., -.5, -1, -1.5, -2, -3, -4, -6};
+
 /// Rows of blocks with every byte value, and what ggml's dequantize_row_* makes of them.
 struct Blocks {
   GgmlType type;
@@ -76,7 +80,10 @@ struct Blocks {
     Bytes out;
     for (int b = 0; b < rows * per_row; ++b) {
       float d = block_scale(b), m = block_scale(b + 3);
-      put_half(out, d);
+      if (type == GgmlType::mxfp4)
+        out.put(std::uint8_t(b % 2 ? 124 + b : 130 - b));
+      else
+        put_half(out, d);
       if (type == GgmlType::q4_1) put_half(out, m);
       int size = type == GgmlType::q8_0 ? 32 : 16;
       for (int i = 0; i < size; ++i) {
@@ -85,6 +92,10 @@ struct Blocks {
         int row = b / per_row, at = b % per_row * 32 + i;
         if (type == GgmlType::q8_0) {
           numbers(row, at) = d * std::int8_t(byte);
+        } else if (type == GgmlType::mxfp4) {
+          float power = std::ldexp(1.f, b % 2 ? b - 3 : 3 - b);
+          numbers(row, at) = power * kFp4[byte & 15];
+          numbers(row, at + 16) = power * kFp4[byte >> 4];
         } else if (type == GgmlType::q4_0) {
           numbers(row, at) = d * ((byte & 15) - 8);
           numbers(row, at + 16) = d * ((byte >> 4) - 8);
@@ -108,21 +119,22 @@ array numbers_at(GgufWeights loaded, const std::string& path, const mx::Shape& s
 }
 
 class GgufBlockTypes : public testing::TestWithParam<GgmlType> {};
-INSTANTIATE_TEST_SUITE_P(,
-                         GgufBlockTypes,
-                         testing::Values(GgmlType::q4_0, GgmlType::q4_1, GgmlType::q8_0),
-                         [](const auto& c) { return std::string(io::name_of(c.param)); });
+INSTANTIATE_TEST_SUITE_P(
+    ,
+    GgufBlockTypes,
+    testing::Values(GgmlType::q4_0, GgmlType::q4_1, GgmlType::q8_0, GgmlType::mxfp4),
+    [](const auto& c) { return std::string(io::name_of(c.param)); });
 
 TEST_P(GgufBlockTypes, become_exactly_the_numbers_that_ggml_reads) {
   Blocks blocks(GetParam(), 8, 2);
   array value = numbers_at(load({blocks.tensor("a.weight")}), "a", {8, 64});
-  EXPECT_EQ(value.dtype(), mx::float32);
   EXPECT_EQ(test::difference(value, blocks.numbers), 0);
 }
 
-TEST_P(GgufBlockTypes, are_said_to_be_affine_in_groups_of_32) {
+TEST_P(GgufBlockTypes, are_said_to_be_packed_in_groups_of_32) {
   GgufWeights loaded = load({Blocks(GetParam(), 2, 2).tensor("a.weight")});
-  ops::Quant expected{ops::Format::affine, GetParam() == GgmlType::q8_0 ? 8 : 4, 32};
+  auto format = GetParam() == GgmlType::mxfp4 ? ops::Format::mxfp4 : ops::Format::affine;
+  ops::Quant expected{format, GetParam() == GgmlType::q8_0 ? 8 : 4, 32};
   EXPECT_EQ(loaded.quantization.exceptions.at("a"), expected);
   EXPECT_EQ(loaded.quantization.all, std::nullopt);
   EXPECT_EQ(loaded.arrays.at("a.weight").dtype(), mx::uint32);
@@ -160,8 +172,8 @@ TEST(GgufBlocks, of_eight_bits_hold_the_lowest_value) {
 
 TEST(GgufBlocks, can_not_be_something_else_than_a_weight) {
   EXPECT_EQ(error_of({Blocks(GgmlType::q8_0, 1, 1).tensor("a.bias")}),
-            "x.gguf: a.bias: tensor type not supported; expected F32, F16, BF16, Q4_0, Q4_1 or "
-            "Q8_0, found Q8_0");
+            "x.gguf: a.bias: tensor type not supported; expected F32, F16, BF16, Q4_0, Q4_1, "
+            "Q8_0 or MXFP4, found Q8_0");
 }
 
 /// Values that each of the three types holds exactly: -1.5, -1.25 ...
@@ -225,13 +237,24 @@ TEST(GgufPlain, tensors_are_renamed_or_left_out_as_told) {
   EXPECT_EQ(loaded.arrays.begin()->first, "model.layers.0.x");
 }
 
+TEST(GgufPlain, tensors_are_changed_as_told_where_they_are_not_packed) {
+  GgufNames twice = [](std::string_view name) -> std::optional<GgufTarget> {
+    return GgufTarget{std::string(name), [](const array& x) { return mx::add(x, x); }};
+  };
+  GgufWeights loaded = load({{"a", GgmlType::f32, {2}, plain_bytes<float>(2)}}, twice);
+  EXPECT_EQ(Numbers(loaded.arrays.at("a")).data, (std::vector<double>{-3, -2.5}));
+  EXPECT_EQ(error_of({Blocks(GgmlType::q8_0, 1, 1).tensor("a.weight")}, twice),
+            "x.gguf: a.weight: packed, where a checkpoint has other numbers; expected F32, F16 or "
+            "BF16, found Q8_0");
+}
+
 TEST(GgufErrors, name_the_tensor_and_its_type) {
   EXPECT_EQ(error_of({{"a.weight", GgmlType::q4_k, {1, 256}, std::string(144, '\0')}}),
-            "x.gguf: a.weight: tensor type not supported; expected F32, F16, BF16, Q4_0, Q4_1 or "
-            "Q8_0, found Q4_K");
+            "x.gguf: a.weight: tensor type not supported; expected F32, F16, BF16, Q4_0, Q4_1, "
+            "Q8_0 or MXFP4, found Q4_K");
   EXPECT_EQ(error_of({{"a.weight", GgmlType::i32, {1}, std::string(4, '\0')}}),
-            "x.gguf: a.weight: tensor type not supported; expected F32, F16, BF16, Q4_0, Q4_1 or "
-            "Q8_0, found I32");
+            "x.gguf: a.weight: tensor type not supported; expected F32, F16, BF16, Q4_0, Q4_1, "
+            "Q8_0 or MXFP4, found I32");
 }
 
 TEST(GgufErrors, rows_that_do_not_fit_the_heads) {

@@ -30,8 +30,8 @@ mx::Dtype dtype_named(const std::string& name) {
   return mx::float32;
 }
 
-fs::path weights_beside(const fs::path& golden) {
-  return golden.parent_path() / (golden.stem().string() + "_weights.safetensors");
+fs::path weights_beside(const fs::path& golden, const std::string& extension) {
+  return golden.parent_path() / (golden.stem().string() + "_weights" + extension);
 }
 
 }  // namespace
@@ -80,10 +80,11 @@ void write_model(const fs::path& directory, const fs::path& golden) {
   Golden g = Golden::read(golden);
   std::ofstream(directory / "config.json") << g.metadata.at("config");
   fs::copy_file(fs::path(kData) / "text/gpt2.json", directory / "tokenizer.json");
-  if (fs::exists(weights_beside(golden))) {
-    fs::copy_file(weights_beside(golden), directory / "model.safetensors");
-    return;
-  }
+  for (std::string extension : {".safetensors", ".npz"})
+    if (fs::path weights = weights_beside(golden, extension); fs::exists(weights)) {
+      fs::copy_file(weights, directory / ("model" + extension));
+      return;
+    }
   auto shapes = io::Fields::parse(g.metadata.at("weight_shapes"), "weight_shapes");
   auto dtype = dtype_named(g.metadata.count("weights_dtype") ? g.metadata.at("weights_dtype") : "");
   std::unordered_map<std::string, array> weights;

@@ -9,6 +9,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import llama_cpp
 from common import WEIGHTS_RULE, check_size, fnv1a64, save_golden, seeded, splitmix64, versions
 from gguf_to_mlx import undo_interleave
 
@@ -65,6 +66,8 @@ def row_shapes(row):
 
 def dense_weights(row):
     out = {k: mx.array(seeded(k, s)) for k, s in row_shapes(row).items()}
+    if row.gguf == "q8_0":  # numbers that its blocks hold without loss
+        out = {k: llama_cpp.as_q8_0(v) for k, v in out.items()}
     return {k: v.astype(getattr(mx, row.dtype)) for k, v in out.items()}
 
 
@@ -232,7 +235,11 @@ def make_row(row, folder):
     """Writes the row's files into `folder`; returns what was measured."""
     file = f"{row.architecture}_{row.name}"
     config, weights, dense = checkpoint(row)
-    stored = bool(row.quantize or row.converted or row.packing)  # in a file: not what names give
+    stored = None  # the file of weights that are not what names give
+    if row.gguf:
+        stored = f"{file}.gguf"
+    elif row.quantize or row.converted or row.packing:
+        stored = f"{file}_weights.{'npz' if row.npz else 'safetensors'}"
     ids = prompt_ids(row.text_config()["vocab_size"])
 
     mlx = refused = None
@@ -272,7 +279,7 @@ def make_row(row, folder):
     tensors = {"ids": ids, "logits": want[0], "tokens": tokens, "step_logits": want[2]}
     if row.readings in ("other", "near"):
         tensors["logits_transformers" if first is mlx else "logits_mlx_lm"] = other[0]
-    if row.dtype != "float32":
+    if row.dtype != "float32" and not row.gguf:
         try:
             tensors["logits_native"] = run(Mlx(config, row.mlx_weights(weights), native=True), ids, tokens)[0]
         except RuntimeError as e:  # MLX's gather_mm is float32 alone on a CPU
@@ -282,7 +289,7 @@ def make_row(row, folder):
         "versions": versions(),
         "command": f"tools/oracle/add {file}",
         "tolerance": f"{TOLERANCE} of the largest absolute logit",
-        "weights_rule": WEIGHTS_RULE if not stored else f"{file}_weights.safetensors",
+        "weights_rule": stored or WEIGHTS_RULE,
         "weights_dtype": row.dtype,
         "weight_shapes": row_shapes(row),
         "reference": row.reference,
@@ -297,8 +304,13 @@ def make_row(row, folder):
     }
     save_golden(folder / f"{file}.safetensors", tensors, meta)
     if stored:
-        path = folder / f"{file}_weights.safetensors"
-        mx.save_safetensors(str(path), weights, {"format": "mlx"})
+        path = folder / stored
+        if row.gguf:
+            llama_cpp.write_gguf(path, config, weights, row.gguf)
+        elif row.npz:
+            mx.savez(str(path), **weights)
+        else:
+            mx.save_safetensors(str(path), weights, {"format": "mlx"})
         check_size(path)
     return report
 

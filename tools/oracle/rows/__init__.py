@@ -3,7 +3,7 @@
 Where a checkpoint holds the decoder inside of something larger, OUTER is the config around BASE
 (which is its `text_config`), and disk_name(name) the name that a tensor of transformers' decoder has
 in the file. Where mlx-lm does not read the published dense layout, for_mlx_lm(weights) gives it the
-same tensors in the layout that it has.
+same tensors in the layout that it has. GGUF has the rows that are GGUF files.
 """
 
 from importlib import import_module
@@ -14,12 +14,13 @@ ARCHITECTURES = sorted(p.stem for p in Path(__file__).parent.glob("[a-z]*.py") i
 
 def _load(architecture):
     module = import_module(f".{architecture}", __name__)
-    for row in module.ROWS:
+    rows = module.ROWS + getattr(module, "GGUF", [])
+    for row in rows:
         row.base, row.architecture = module.BASE, architecture
         row.outer = getattr(module, "OUTER", None)
         row.disk_name = getattr(module, "disk_name", row.disk_name)
         row.for_mlx_lm = getattr(module, "for_mlx_lm", row.for_mlx_lm)
-    return module.ROWS
+    return rows
 
 
 ROWS = [row for architecture in ARCHITECTURES for row in _load(architecture)]

@@ -1,6 +1,6 @@
 """The rows of the gemma3_text golden table."""
 
-from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized, scaling
 
 BASE = {
     "architectures": ["Gemma3ForCausalLM"],
@@ -119,3 +119,15 @@ ROWS = [
         },
     ),
 ]
+
+IN_GGUF = {
+    "hidden_size": 16,
+    "num_hidden_layers": 6,
+    "intermediate_size": 32,
+    "head_dim": 16,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "query_pre_attn_scalar": 16,
+    "sliding_window_pattern": 6,
+}
+GGUF = [gguf(changes=IN_GGUF, **TIED), gguf("local_theta", {**IN_GGUF, "rope_local_base_freq": 500.0}, **TIED)]

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
-from .row import ABSENT, HF, HF_ALONE, Packing, Row, quantized, scaling
+from .row import ABSENT, HF, HF_ALONE, Packing, Row, gguf, quantized, scaling
 
 YARN = {
     "rope_type": "yarn",
@@ -145,3 +145,7 @@ ROWS = [
         },
     ),
 ]
+
+# As published: a GGUF file says nothing of `truncate`.
+IN_GGUF = {"num_local_experts": 2, "num_experts_per_tok": 2, "rope_scaling": {**YARN, "truncate": False}}
+GGUF = [gguf(changes=IN_GGUF, **HF), gguf("mxfp4", IN_GGUF, packing=MXFP4, **HF)]

@@ -1,6 +1,6 @@
 """The rows of the lfm2 golden table."""
 
-from .row import ABSENT, HF, HF_ALONE, Row, quantized
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized
 
 BASE = {
     "architectures": ["Lfm2ForCausalLM"],
@@ -84,4 +84,9 @@ ROWS = [
             "model.layers.1.feed_forward.w2": False,
         },
     ),
+]
+
+GGUF = [
+    gguf(changes={"layer_types": ["conv", "full_attention", "conv"]}, **TIED),
+    gguf("conv_4", {"layer_types": ["conv", "full_attention", "conv"], "conv_L_cache": 4}, **TIED),
 ]

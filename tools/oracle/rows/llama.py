@@ -210,6 +210,7 @@ ROWS += [
     for bits in (2, 3, 4, 5, 6, 8)
 ]
 ROWS += [
+    quantized("npz", 4, 64, "affine", SMALL, note="stored by mx.savez", npz=True),
     quantized("mxfp4", 4, 32, "mxfp4", SMALL),
     quantized("mxfp8", 8, 32, "mxfp8", SMALL),
     quantized("nvfp4", 4, 16, "nvfp4", SMALL),

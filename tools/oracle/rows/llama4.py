@@ -1,6 +1,6 @@
 """The rows of the llama4 golden table."""
 
-from .row import HF, HF_ALONE, Row, quantized, yarn_without_length
+from .row import HF, HF_ALONE, Row, gguf, quantized, yarn_without_length
 
 OUTER = {"architectures": ["Llama4ForConditionalGeneration"], "model_type": "llama4"}
 BASE = {
@@ -61,4 +61,20 @@ ROWS = [
     yarn_without_length(),
     Row("converted", {"num_local_experts": 2, "intermediate_size": 24}, dtype="float16", converted=True),
     quantized("affine_4_32", 4, 32, "affine", {}, head=True, converted=True),
+]
+
+# What a GGUF file does not say has the values of the published models.
+GGUF = [
+    gguf(
+        changes={
+            "attention_chunk_size": 8192,
+            "floor_scale": 8192,
+            "attn_scale": 0.1,
+            "hidden_size": 16,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "intermediate_size_mlp": 24,
+            "num_local_experts": 2,
+        }
+    )
 ]

@@ -1,6 +1,6 @@
 """The rows of the phi3 golden table."""
 
-from .row import ABSENT, HF, Row, quantized, scaling
+from .row import ABSENT, HF, Row, gguf, quantized, scaling
 
 BASE = {
     "architectures": ["Phi3ForCausalLM"],
@@ -92,5 +92,15 @@ ROWS = [
             "model.layers.0.mlp.gate_up_proj": {"group_size": 32, "bits": 4, "mode": "mxfp4"},
             "model.layers.0.self_attn.o_proj": False,
         },
+    ),
+]
+
+GGUF = [
+    gguf(changes={**SMALL, "hidden_size": 32}),
+    gguf(
+        "longrope",
+        {**SMALL, "hidden_size": 32, "sliding_window": 8, "rope_scaling": {**LONGROPE, "short_factor": [1.0, 1.2, 1.5], "long_factor": [1.0, 2.0, 5.0]}},
+        "every layer's window; mlx-lm reads none",
+        **HF,
     ),
 ]

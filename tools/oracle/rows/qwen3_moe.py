@@ -2,7 +2,7 @@
 
 from .llama import YARN
 from .qwen3 import BASE as QWEN3
-from .row import HF, Row, quantized, scaling, yarn_without_length
+from .row import HF, Row, gguf, quantized, scaling, yarn_without_length
 
 BASE = {
     **QWEN3,
@@ -37,4 +37,11 @@ ROWS = [
     ),
     Row("converted", {"num_hidden_layers": 1}, dtype="float16", converted=True),
     quantized("affine_4_32", 4, 32, "affine", {"num_hidden_layers": 1}, head=True, converted=True),
+]
+
+IN_GGUF = {"num_experts": 4, "num_hidden_layers": 1, "attention_bias": False}
+GGUF = [
+    gguf(changes=IN_GGUF),
+    gguf("q8_0", IN_GGUF, "the experts are blocks, too", kind="q8_0", dtype="float32"),
+    gguf("tied", {**IN_GGUF, "tie_word_embeddings": True}, head=False),
 ]

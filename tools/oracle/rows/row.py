@@ -19,6 +19,8 @@ class Row:
     dtype: str = "float32"  # of the stored weights
     quantize: dict | None = None  # mlx_lm's quantization config; packed tensors go to a file
     converted: bool = False  # stored as mlx-lm's convert stores it, in a file
+    npz: bool = False  # the file is NumPy's archive, as MLX's first checkpoints are
+    gguf: str = ""  # the file is a GGUF file of this type, as llama.cpp converts it
     whole: bool = False  # transformers' single steps differ from its long passes: it makes only these
     quantize_config: dict | None = None  # what config.json says, when it says less than `quantize`
     packing: "Packing | None" = None  # packed before mlx-lm sees it, in a file
@@ -65,6 +67,12 @@ def quantized(name, bits, group, mode, size, note="", **row):
     mlx-lm gives tensors other names or stacks them; per_layer then has its paths."""
     quantize = {"group_size": group, "bits": bits, "mode": mode, **row.pop("per_layer", {})}
     return Row(f"quant_{name}", dict(size), note, quantize=quantize, **{"head": False, **row})
+
+
+def gguf(name="plain", changes=None, note="", kind="f16", **row):
+    """A GGUF file, with the vocabulary that all of them have."""
+    row = {"dtype": "bfloat16", **row}
+    return Row(f"gguf_{name}", {"vocab_size": 288, **(changes or {})}, note, gguf=kind, **row)
 
 
 # transformers decides, and mlx-lm gives something else.

@@ -1,0 +1,110 @@
+#include "mlxcpp/base/error.h"
+#include "mlxcpp/lm/detail/gguf_architecture.h"
+
+#include <cstring>
+
+namespace mlxcpp::lm {
+
+std::optional<TokenId> gguf_token_id(const io::Gguf& g, const char* key) {
+  return g.find<std::uint32_t>(std::string("tokenizer.ggml.") + key);
+}
+
+GgufConfig::GgufConfig(const io::Gguf& file)
+    : file_(file), architecture_(file.need<std::string>("general.architecture")) {}
+
+std::vector<float> GgufConfig::numbers(std::string_view tensor) const {
+  const auto* t = file_.find_tensor(tensor);
+  if (!t) return {};
+  if (t->type != io::GgmlType::f32)
+    throw WeightError(describe(file_.label() + ": " + std::string(tensor),
+                               "wrong type",
+                               "F32",
+                               std::string(io::name_of(t->type))));
+  std::vector<float> v(t->bytes.size() / sizeof(float));
+  std::memcpy(v.data(), t->bytes.data(), v.size() * sizeof(float));
+  return v;
+}
+
+int GgufConfig::heads() const {
+  int heads = need<int>("attention.head_count");
+  if (heads < 1)
+    throw WeightError(describe(file_.label() + ": " + key("attention.head_count"),
+                               "out of range",
+                               "1 or more",
+                               std::to_string(heads)));
+  return heads;
+}
+
+int GgufConfig::head_dim() const {
+  return find<int>("attention.key_length").value_or(need<int>("embedding_length") / heads());
+}
+
+GgufConfig& GgufConfig::extents() {
+  const auto* table = file_.find_tensor("token_embd.weight");
+  if (!table || table->shape.size() != 2)
+    throw WeightError(describe(file_.label() + ": token_embd.weight", "missing or not a matrix"));
+  need<int>("hidden_size", "embedding_length")
+      .need<int>("num_hidden_layers", "block_count")
+      .need<int>("max_position_embeddings", "context_length")
+      .is("vocab_size", table->shape[0])
+      .is("tie_word_embeddings", !has_tensor("output.weight"));
+  return *this;
+}
+
+GgufConfig& GgufConfig::attention() {
+  int size = head_dim(), rotated = find<int>("rope.dimension_count").value_or(size);
+  is("num_attention_heads", heads())
+      .is("num_key_value_heads", find<int>("attention.head_count_kv").value_or(heads()))
+      .is("head_dim", size)
+      .is("rope_theta", find<float>("rope.freq_base").value_or(10000));
+  if (rotated != size && size > 0) is("partial_rotary_factor", double(rotated) / size);
+  return *this;
+}
+
+GgufConfig& GgufConfig::dense() {
+  return extents()
+      .attention()
+      .rope_scaling()
+      .need<int>("intermediate_size", "feed_forward_length")
+      .need<float>("rms_norm_eps", "attention.layer_norm_rms_epsilon");
+}
+
+GgufConfig& GgufConfig::attention_biases() {
+  return is("attention_bias", has_tensor("blk.0.attn_q.bias"));
+}
+
+GgufConfig& GgufConfig::rope_scaling(bool truncate) {
+  auto type = find<std::string>("rope.scaling.type").value_or("none");
+  auto longer = numbers("rope_factors_long.weight"), shorter = numbers("rope_factors_short.weight");
+  auto factors = numbers("rope_freqs.weight");
+  if (!longer.empty() || !factors.empty()) {
+    // rope_freqs is Llama 3's scaling, worked out: a factor on each wavelength, whatever the
+    // length.
+    bool fixed = longer.empty();
+    json.key("rope_scaling").begin_object();
+    is("rope_type", "longrope");
+    is("short_factor", fixed ? factors : shorter).is("long_factor", fixed ? factors : longer);
+    if (fixed)
+      is("attention_factor", 1.0).need<int>("original_max_position_embeddings", "context_length");
+    else
+      may<float>("attention_factor", "rope.scaling.attn_factor");
+    json.end_object();
+  } else if (type == "linear" || type == "yarn") {
+    json.key("rope_scaling").begin_object();
+    is("rope_type", type).need<float>("factor", "rope.scaling.factor");
+    may<int>("original_max_position_embeddings", "rope.scaling.original_context_length");
+    may<float>("beta_fast", "rope.scaling.yarn_beta_fast");
+    may<float>("beta_slow", "rope.scaling.yarn_beta_slow");
+    may<float>("attention_factor", "rope.scaling.yarn_attn_factor");
+    if (!truncate) is("truncate", false);
+    json.end_object();
+  } else if (type != "none") {
+    throw UnsupportedError(describe(file_.label() + ": " + key("rope.scaling.type"),
+                                    "rope scaling not supported",
+                                    "none, linear or yarn",
+                                    type));
+  }
+  return *this;
+}
+
+}  // namespace mlxcpp::lm
