@@ -25,8 +25,10 @@ using io::testing::Bytes;
 using test::Golden;
 using test::message_of;
 
+/// A row of llama, or the whole name of another.
 fs::path gguf_of(const std::string& row) {
-  return fs::path(MLXCPP_TEST_DATA "/lm") / ("llama_gguf_" + row + ".gguf");
+  std::string name = row.find("_gguf_") == row.npos ? "llama_gguf_" + row : row;
+  return fs::path(MLXCPP_TEST_DATA "/lm") / (name + ".gguf");
 }
 
 // -- What a file says -------------------------------------------------------------------------
@@ -239,6 +241,48 @@ TEST(GgufModel, rotates_only_the_dimensions_that_the_file_says) {
   config.need("partial_rotary_factor", &part);
   EXPECT_EQ(part, 0.5f);
   EXPECT_GT(difference(file, "q8_0"), 1e-3f);
+}
+
+/// What llama.cpp knows of a published model by its size alone.
+TEST(GgufModel, of_the_largest_gemma_3_scales_by_its_width) {
+  auto scale = [](std::uint64_t layers) {
+    Edited file("gemma3_text_gguf_plain", {{"gemma3.block_count", layers}});
+    int found = 0;
+    io::Fields::parse(config_from_gguf(io::Gguf::open(file.path)))
+        .need("query_pre_attn_scalar", &found);
+    return found;
+  };
+  EXPECT_EQ(scale(6), 16);  // the size of a head
+  EXPECT_EQ(scale(62), 8);  // the width by the number of heads
+}
+
+TEST(GgufModel, of_llama_4_with_128_experts_has_no_norms_of_q_and_k) {
+  auto normed = [](std::uint64_t experts) {
+    Edited file("llama4_gguf_plain", {{"llama4.expert_count", experts}});
+    bool found = false;
+    io::Fields::parse(config_from_gguf(io::Gguf::open(file.path)))
+        .need_object("text_config")
+        .need("use_qk_norm", &found);
+    return found;
+  };
+  EXPECT_TRUE(normed(16));
+  EXPECT_FALSE(normed(128));
+}
+
+TEST(GgufModel, of_phi_3_has_longropes_factor_on_attention) {
+  Edited file("phi3_gguf_rope_longrope_short", {{"phi3.rope.scaling.attn_factor", 1.5}});
+  float factor = 0;
+  io::Fields::parse(config_from_gguf(io::Gguf::open(file.path)))
+      .need_object("rope_scaling")
+      .need("attention_factor", &factor);
+  EXPECT_EQ(factor, 1.5f);
+}
+
+TEST(GgufModel, of_phi_3_may_have_no_window) {
+  Edited file("phi3_gguf_rope_longrope_short",
+              {{"phi3.attention.sliding_window", std::uint64_t{0}}});
+  EXPECT_FALSE(
+      io::Fields::parse(config_from_gguf(io::Gguf::open(file.path))).has("sliding_window"));
 }
 
 TEST(GgufModel, ends_at_the_end_of_a_turn_too) {

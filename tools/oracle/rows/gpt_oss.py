@@ -147,5 +147,5 @@ ROWS = [
 ]
 
 # As published: a GGUF file says nothing of `truncate`.
-IN_GGUF = {"num_local_experts": 2, "num_experts_per_tok": 2, "rope_scaling": {**YARN, "truncate": False}}
+IN_GGUF = {"num_local_experts": 2, "num_experts_per_tok": 2, "rope_scaling": {**YARN, "truncate": False, "beta_fast": 8.0, "beta_slow": 0.5}}
 GGUF = [gguf(changes=IN_GGUF, **HF), gguf("mxfp4", IN_GGUF, packing=MXFP4, **HF)]

@@ -95,12 +95,13 @@ ROWS = [
     ),
 ]
 
+IN_GGUF = {
+    **SMALL,
+    "hidden_size": 32,
+    "rope_scaling": {**LONGROPE, "short_factor": [1.0, 1.2, 1.5], "long_factor": [1.0, 2.0, 5.0]},
+}
 GGUF = [
     gguf(changes={**SMALL, "hidden_size": 32}),
-    gguf(
-        "longrope",
-        {**SMALL, "hidden_size": 32, "sliding_window": 8, "rope_scaling": {**LONGROPE, "short_factor": [1.0, 1.2, 1.5], "long_factor": [1.0, 2.0, 5.0]}},
-        "every layer's window; mlx-lm reads none",
-        **HF,
-    ),
+    gguf("rope_longrope_short", {**IN_GGUF, "sliding_window": 8}, "every layer's window; mlx-lm reads none", **HF),
+    gguf("rope_longrope_long", {**IN_GGUF, "original_max_position_embeddings": 16}),
 ]
