@@ -103,6 +103,18 @@ struct PreNorm {
   ops::LayerLayout layout() const { return mixer.layout(); }
 };
 
+/// h + mixer(norm(h)) alone, where each layer is one mixer.
+template <class Mixer>
+struct Residual {
+  RmsNorm norm;
+  Mixer mixer;
+
+  array operator()(const array& h, const ops::Layer& layer) const {
+    return ops::add(h, mixer(norm(h), layer));
+  }
+  ops::LayerLayout layout() const { return mixer.layout(); }
+};
+
 /// One of several modules, fixed by the config.
 template <class... Kinds>
 struct Either {
