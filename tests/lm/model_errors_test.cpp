@@ -102,5 +102,29 @@ TEST(Lfm2, refuses_widths_that_are_none) {
             "tensor");
 }
 
+TEST(Mamba2, refuses_extents_that_do_not_fit) {
+  EXPECT_EQ(refusal("mamba2_plain", {{"n_groups", 3}}),
+            "config.num_heads: expected a multiple of n_groups (3), found 8");
+  EXPECT_EQ(refusal("mamba2_plain", {{"conv_kernel", 0}}),
+            "config.conv_kernel: expected a positive number, found 0");
+  EXPECT_EQ(refusal("mamba2_plain", {{"num_hidden_layers", -1}}),
+            "config.num_hidden_layers: expected a positive number, found -1");
+  EXPECT_EQ(refusal("mamba2_plain", {{"hidden_size", nullptr}}),
+            "config.hidden_size: missing; expected integer");
+}
+
+TEST(Mamba2, refuses_an_unknown_activation_and_half_a_range) {
+  EXPECT_EQ(refusal("mamba2_plain", {{"hidden_act", "mish"}}),
+            "config.hidden_act: activation not supported; expected silu, gelu or "
+            "gelu_pytorch_tanh, found mish");
+  EXPECT_EQ(refusal("mamba2_plain", {{"time_step_limit", json::array({0.5})}}),
+            "config.time_step_limit: not a range; expected the least and the most, found 0.500000");
+}
+
+TEST(Mamba2, names_a_tensor_that_is_not_there) {
+  EXPECT_EQ(refusal("mamba2_plain", {}, "backbone.layers.1.mixer.A_log"),
+            "model.layers.1.mixer.A_log: missing; expected shape (8), found no such tensor");
+}
+
 }  // namespace
 }  // namespace mlxcpp::lm

@@ -154,19 +154,23 @@ class Transformers:
         unexpected = set(info["unexpected_keys"]) - ({"lm_head.weight"} if tied else set())
         assert not missing and not unexpected, (missing, unexpected)
         self.model.eval()
+        self.whole = row.whole
 
     def start(self):
-        self.cache = None
+        self.cache, self.seen = None, []
 
     def forward(self, ids):
+        new = len(ids)
+        if self.whole:
+            ids = self.seen = [*self.seen, *ids]
         with torch.no_grad():
             out = self.model(
                 torch.tensor(np.array(ids, dtype=np.int64))[None],
                 cache=self.cache,
-                use_cache=True,
+                use_cache=not self.whole,
             )
         self.cache = out.cache
-        return out.logits[0].numpy()
+        return out.logits[0, -new:].numpy()
 
 
 def run(model, ids, tokens=None):

@@ -21,7 +21,7 @@ class Row:
     converted: bool = False  # stored as mlx-lm's convert stores it, in a file
     npz: bool = False  # the file is NumPy's archive, as MLX's first checkpoints are
     gguf: str = ""  # the file is a GGUF file of this type, as llama.cpp converts it
-    whole: bool = False  # transformers' single steps differ from its long passes: it makes only these
+    whole: bool = False  # transformers' single steps differ from its long passes: it is given no cache
     quantize_config: dict | None = None  # what config.json says, when it says less than `quantize`
     packing: "Packing | None" = None  # packed before mlx-lm sees it, in a file
 
