@@ -172,6 +172,27 @@ INSTANTIATE_TEST_SUITE_P(Formats,
                                          Quant{Format::nvfp4, 4, 16}),
                          [](const auto& c) { return test::quant_name(c.param); });
 
+/// Each expert's numbers are those of its bytes times largest / (6 * 448).
+void scale_each(Stack& s) {
+  std::vector<float> largest;
+  for (int e = 0; e < kExperts; ++e) {
+    largest.push_back(6 * 448 * (0.5f + 0.25f * float(e)));
+    for (int o = 0; o < s.numbers.shape[1]; ++o)
+      for (int i = 0; i < s.numbers.shape[2]; ++i) s.numbers(e, o, i) *= 0.5 + 0.25 * e;
+  }
+  s.weight->global_scale =
+      std::make_shared<array>(largest.data(), mx::Shape{kExperts}, mx::float32);
+}
+
+TEST(Experts, have_each_the_global_scale_of_its_nvfp4) {
+  Quant q{Format::nvfp4, 4, 16};
+  Network n{
+      packed(kHidden, kDim, 10, q), packed(kHidden, kDim, 40, q), packed(kDim, kHidden, 70, q), {}};
+  for (Stack* s : {&*n.gate, &n.up, &n.down}) scale_each(*s);
+  EXPECT_LT(error_of(n, 1, 4), 2e-5);
+  EXPECT_LT(error_of(n, 2, 40), 2e-5) << "sorted";
+}
+
 TEST(Experts, pass_gradients_to_their_inputs) {
   Network n = gated_network(false);
   array x = noise({2, 40, kDim}, 1), weights = noise({2, 40, kChosen}, 2), chosen = choices(2, 40);
