@@ -88,5 +88,5 @@ ROWS = [
 
 GGUF = [
     gguf(changes={"layer_types": ["conv", "full_attention", "conv"]}, **TIED),
-    gguf("conv_4", {"layer_types": ["conv", "full_attention", "conv"], "conv_L_cache": 4}, **TIED),
+    gguf("conv_4", {"layer_types": ["conv", "full_attention", "conv"], "conv_L_cache": 4, "rope_theta": 500.0}, **TIED),
 ]

@@ -1,6 +1,6 @@
 """The rows of the mamba2 golden table."""
 
-from .row import ABSENT, HF, Row, quantized
+from .row import ABSENT, HF, Row, gguf, quantized
 
 BASE = {
     "architectures": ["Mamba2ForCausalLM"],
@@ -67,4 +67,11 @@ ROWS = [
             "backbone.layers.1.mixer.out_proj": False,
         },
     ),
+]
+
+# The converter keeps to expand * hidden_size = num_heads * head_dim.
+IN_GGUF = {"num_hidden_layers": 2}
+GGUF = [
+    gguf(changes=IN_GGUF, note=GROUPS, **HF),
+    gguf("bias", {**IN_GGUF, **ONE, "use_bias": True, "conv_kernel": 3, "layer_norm_epsilon": 0.1}, **HF),
 ]

@@ -56,10 +56,10 @@ class GgufConfig {
 
   // What many have in common.
   GgufConfig& extents();           ///< width, layers, vocabulary, context, whether it is tied
-  GgufConfig& attention();         ///< heads, their size, rope_theta
+  GgufConfig& attention();         ///< heads, their size, how much of it turns
   GgufConfig& attention_biases();  ///< attention_bias: whether the first layer's q has one
-  GgufConfig& rope_scaling(bool truncate = true);
-  GgufConfig& dense();  ///< extents, attention, rope_scaling, intermediate_size, rms_norm_eps
+  GgufConfig& rope(bool truncate = true);  ///< rope_theta, rope_scaling
+  GgufConfig& dense();  ///< extents, attention, rope, intermediate_size, rms_norm_eps
 
   int head_dim() const;
   io::JsonWriter json;
@@ -85,6 +85,10 @@ struct GgufArchitecture {
   bool interleaved = false;  // the rows of q and k, for a rope that turns neighbours
   bool experts = false;      // whether a file may have any
 };
+// One table in each file.
+std::vector<GgufArchitecture> gguf_dense();
+std::vector<GgufArchitecture> gguf_experts();
+std::vector<GgufArchitecture> gguf_recurrent();
 const std::vector<GgufArchitecture>& gguf_architectures();
 
 /// What q_proj and so on are called in most of them; null for another name.

@@ -1,5 +1,5 @@
 #include "mlxcpp/base/error.h"
-#include "mlxcpp/lm/detail/gguf_architecture.h"
+#include "mlxcpp/lm/gguf/architecture.h"
 
 #include <cstring>
 
@@ -55,8 +55,7 @@ GgufConfig& GgufConfig::attention() {
   int size = head_dim(), rotated = find<int>("rope.dimension_count").value_or(size);
   is("num_attention_heads", heads())
       .is("num_key_value_heads", find<int>("attention.head_count_kv").value_or(heads()))
-      .is("head_dim", size)
-      .is("rope_theta", find<float>("rope.freq_base").value_or(10000));
+      .is("head_dim", size);
   if (rotated != size && size > 0) is("partial_rotary_factor", double(rotated) / size);
   return *this;
 }
@@ -64,7 +63,7 @@ GgufConfig& GgufConfig::attention() {
 GgufConfig& GgufConfig::dense() {
   return extents()
       .attention()
-      .rope_scaling()
+      .rope()
       .need<int>("intermediate_size", "feed_forward_length")
       .need<float>("rms_norm_eps", "attention.layer_norm_rms_epsilon");
 }
@@ -73,7 +72,8 @@ GgufConfig& GgufConfig::attention_biases() {
   return is("attention_bias", has_tensor("blk.0.attn_q.bias"));
 }
 
-GgufConfig& GgufConfig::rope_scaling(bool truncate) {
+GgufConfig& GgufConfig::rope(bool truncate) {
+  is("rope_theta", find<float>("rope.freq_base").value_or(10000));
   auto type = find<std::string>("rope.scaling.type").value_or("none");
   auto longer = numbers("rope_factors_long.weight"), shorter = numbers("rope_factors_short.weight");
   auto factors = numbers("rope_freqs.weight");

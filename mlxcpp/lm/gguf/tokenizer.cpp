@@ -1,6 +1,6 @@
 #include "mlxcpp/io/gguf.h"
-#include "mlxcpp/lm/detail/gguf_architecture.h"
 #include "mlxcpp/lm/gguf.h"
+#include "mlxcpp/lm/gguf/architecture.h"
 
 #include <algorithm>
 

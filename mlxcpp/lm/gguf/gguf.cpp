@@ -2,7 +2,7 @@
 
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/io/gguf.h"
-#include "mlxcpp/lm/detail/gguf_architecture.h"
+#include "mlxcpp/lm/gguf/architecture.h"
 
 #include <algorithm>
 
