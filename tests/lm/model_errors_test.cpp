@@ -43,6 +43,39 @@ std::string refusal(const std::string& golden,
   return test::message_of<Error>([&] { registry.create(loaded); });
 }
 
+TEST(FalconH1, needs_widths_that_fit) {
+  EXPECT_EQ(refusal("falcon_h1_plain", {{"mamba_d_ssm", 50}}),
+            "config.mamba_d_ssm: expected a multiple of mamba_n_heads (6), found 50");
+  EXPECT_EQ(refusal("falcon_h1_plain", {{"mamba_d_head", 9}}),
+            "config.mamba_d_head: not the width of a head; expected 8, found 9");
+  EXPECT_EQ(refusal("falcon_h1_plain", {{"mamba_n_heads", 0}}),
+            "config.mamba_n_heads: expected a positive number, found 0");
+  EXPECT_EQ(refusal("falcon_h1_plain", {{"mamba_n_groups", 4}}),
+            "config.mamba_n_heads: expected a multiple of mamba_n_groups (4), found 6");
+  EXPECT_EQ(refusal("falcon_h1_expand", {{"mamba_expand", 1 << 30}}),
+            "config.mamba_expand: expected a product that fits 32 bits, found 1073741824 * 32");
+}
+
+TEST(FalconH1, needs_a_kernel_that_tells_the_layouts_apart) {
+  EXPECT_EQ(refusal("falcon_h1_plain", {{"mamba_d_conv", 1}}),
+            "config.mamba_d_conv: expected a number from 2 to 2147483647, found 1");
+}
+
+TEST(FalconH1, needs_a_multiplier_for_each_part) {
+  EXPECT_EQ(refusal("falcon_h1_plain", {{"mlp_multipliers", json::array({0.5})}}),
+            "config.mlp_multipliers: wrong length; expected 2, found 1");
+  EXPECT_EQ(refusal("falcon_h1_plain", {{"ssm_multipliers", json::array({1, 1, 1, 1})}}),
+            "config.ssm_multipliers: wrong length; expected 5, found 4");
+}
+
+TEST(FalconH1, refuses_biases_that_conversion_left_as_they_were) {
+  for (auto key : {"attention_bias", "mlp_bias", "mamba_proj_bias", "projectors_bias"})
+    EXPECT_EQ(refusal("falcon_h1_converted", {{key, true}}),
+              "config." + std::string(key) +
+                  ": mlx-lm's conversion multiplied weights but no biases; expected false, or the "
+                  "original checkpoint, found true");
+}
+
 TEST(Gemma3Text, needs_a_type_for_each_layer) {
   EXPECT_EQ(refusal("gemma3_text_plain", {{"layer_types", json::array({"full_attention"})}}),
             "config.layer_types: wrong length; expected 3, found 1");

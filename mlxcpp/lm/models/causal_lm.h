@@ -8,7 +8,7 @@
 
 namespace mlxcpp::lm {
 
-/// `by`, in the precision of the table that it scales: so transformers rounds it.
+/// `by`, in the precision of the table that it scales: so transformers rounds it in most models.
 inline float in_precision_of(const nn::Embedding& table, float by) {
   if (table.w->dtype() == mx::bfloat16) return float(mx::bfloat16_t(by));
   if (table.w->dtype() == mx::float16) return float(mx::float16_t(by));
@@ -17,8 +17,10 @@ inline float in_precision_of(const nn::Embedding& table, float by) {
 
 /// What some decoders have around the layers.
 struct Around {
-  float embed = 1;    // scales what is looked up, not embeddings from outside
-  float softcap = 0;  // of the logits; 0: none
+  float embed = 1;            // scales what is looked up, not embeddings from outside
+  bool embed_rounded = true;  // in_precision_of the table
+  float logits = 1;           // scales them
+  float softcap = 0;          // of the logits; 0: none
 };
 
 /// Embeddings, layers, norm, head.
@@ -28,11 +30,14 @@ class CausalLm final : public LanguageModel {
   CausalLm(nn::Decoder<Layer> decoder, nn::Head head, const Around& around = {})
       : decoder_(std::move(decoder)),
         head_(std::move(head)),
-        embed_scale_(in_precision_of(decoder_.embed, around.embed)),
+        embed_scale_(around.embed_rounded ? in_precision_of(decoder_.embed, around.embed)
+                                          : around.embed),
+        logits_scale_(around.logits),
         softcap_(around.softcap) {}
 
   array logits(const array& h) const override {
-    return softcap_ ? ops::softcap(head_(h), softcap_) : head_(h);
+    array y = ops::scale(head_(h), logits_scale_);
+    return softcap_ ? ops::softcap(y, softcap_) : y;
   }
   CacheLayout layout() const override { return decoder_.layout(); }
   int vocab_size() const override { return decoder_.embed.w->outputs(); }
@@ -45,7 +50,7 @@ class CausalLm final : public LanguageModel {
 
   nn::Decoder<Layer> decoder_;
   nn::Head head_;
-  float embed_scale_, softcap_;
+  float embed_scale_, logits_scale_, softcap_;
 };
 
 /// Binds Hugging Face's usual names.  `tied` absent: a head in the checkpoint decides, as
