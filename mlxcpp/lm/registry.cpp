@@ -43,6 +43,7 @@ constexpr std::array kModels = {
     Row{"qwen2", make_qwen2},
     Row{"qwen3", make_qwen3},
     Row{"qwen3_moe", make_qwen3_moe},
+    Row{"qwen3_next", make_qwen3_next},
 };
 
 /// Types that a misspelling or another version may have meant.

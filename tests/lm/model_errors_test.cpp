@@ -159,5 +159,40 @@ TEST(Mamba2, names_a_tensor_that_is_not_there) {
             "model.layers.1.mixer.A_log: missing; expected shape (8), found no such tensor");
 }
 
+TEST(Qwen3Next, needs_a_known_type_for_each_layer_and_a_linear_one) {
+  EXPECT_EQ(refusal("qwen3_next_plain", {{"layer_types", json::array({"linear_attention"})}}),
+            "config.layer_types: wrong length; expected 2, found 1");
+  EXPECT_EQ(refusal("qwen3_next_plain", {{"layer_types", {"linear_attention", "mamba"}}}),
+            "config.layer_types: unknown type; expected linear_attention or full_attention, found "
+            "mamba");
+  EXPECT_EQ(refusal("qwen3_next_plain", {{"full_attention_interval", 1}}),
+            "config.layer_types: attention alone is not supported; expected a layer of "
+            "linear_attention, found none");
+}
+
+TEST(Qwen3Next, refuses_numbers_that_can_not_be) {
+  EXPECT_EQ(refusal("qwen3_next_plain", {{"linear_num_value_heads", 5}}),
+            "config.linear_num_value_heads: expected a multiple of linear_num_key_heads (2), found "
+            "5");
+  EXPECT_EQ(refusal("qwen3_next_plain", {{"num_experts_per_tok", 5}}),
+            "config.num_experts_per_tok: expected a number from 1 to 4, found 5");
+  EXPECT_EQ(refusal("qwen3_next_plain", {{"decoder_sparse_step", 0}}),
+            "config.decoder_sparse_step: expected a positive number, found 0");
+  EXPECT_EQ(refusal("qwen3_next_plain", {{"head_dim", 300000000}}),
+            "config.head_dim: expected a product that fits 32 bits, found 2 * 1200000000");
+  EXPECT_EQ(refusal("qwen3_next_plain", {{"hidden_act", "tanh"}}),
+            "config.hidden_act: activation not supported; expected silu, gelu or "
+            "gelu_pytorch_tanh, found tanh");
+}
+
+TEST(Qwen3Next, names_an_expert_or_a_convolution_that_is_not_there) {
+  EXPECT_EQ(refusal("qwen3_next_plain", {}, "model.layers.0.mlp.experts.1.up_proj.weight"),
+            "model.layers.0.mlp.switch_mlp.up_proj.weight: expert 1 is missing; expected 4 "
+            "experts, found 3");
+  EXPECT_EQ(refusal("qwen3_next_plain", {}, "model.layers.0.linear_attn.conv1d.weight"),
+            "model.layers.0.linear_attn.conv1d.weight: missing; expected shape (80, 4, 1), found "
+            "no such tensor");
+}
+
 }  // namespace
 }  // namespace mlxcpp::lm

@@ -61,7 +61,7 @@ def shapes(config, head, hf_type=None):
 def row_shapes(row):
     """Of the tensors in the row's checkpoint, by their names there."""
     found = shapes({**row.text_config(), **row.hf_changes}, row.head, row.hf_type)
-    return {row.disk_name(k): s for k, s in found.items()}
+    return {**{row.disk_name(k): s for k, s in found.items()}, **row.beside}
 
 
 def dense_weights(row):
@@ -203,7 +203,7 @@ def hf_weights(row, dense):
     """The same tensors as transformers' decoder names and orders them."""
     config = row.text_config()
     inner = {row.disk_name(k): k for k in shapes({**config, **row.hf_changes}, row.head, row.hf_type)}
-    dense = {inner[k]: v for k, v in dense.items()}
+    dense = {inner[k]: v for k, v in dense.items() if k not in row.beside}
     if not config.get("rope_traditional"):
         return dense
     heads = config["num_attention_heads"]

@@ -21,5 +21,6 @@ MakeModelFunction make_phi3;
 MakeModelFunction make_qwen2;
 MakeModelFunction make_qwen3;
 MakeModelFunction make_qwen3_moe;
+MakeModelFunction make_qwen3_next;
 
 }  // namespace mlxcpp::lm
