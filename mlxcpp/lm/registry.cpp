@@ -42,6 +42,10 @@ constexpr std::array kModels = {
     Row{"phi3", make_phi3},
     Row{"qwen2", make_qwen2},
     Row{"qwen3", make_qwen3},
+    Row{"qwen3_5", make_qwen3_5},
+    Row{"qwen3_5_moe", make_qwen3_5_moe},
+    Row{"qwen3_5_moe_text", make_qwen3_5_moe},
+    Row{"qwen3_5_text", make_qwen3_5},
     Row{"qwen3_moe", make_qwen3_moe},
     Row{"qwen3_next", make_qwen3_next},
 };

@@ -33,6 +33,7 @@ const std::map<std::string, std::vector<json>> kOthers = {
     {"head_dim", {8}},
     {"hidden_act", {"gelu", "silu"}},
     {"high_freq_factor", {2.0}},
+    {"intermediate_size", {0}},
     {"low_freq_factor", {0.5}},
     {"max_window_layers", {0}},
     {"model_type", {"mistral", "llama"}},

@@ -159,6 +159,45 @@ TEST(Mamba2, names_a_tensor_that_is_not_there) {
             "model.layers.1.mixer.A_log: missing; expected shape (8), found no such tensor");
 }
 
+TEST(Qwen35, says_where_in_the_text_part_a_number_can_not_be) {
+  EXPECT_EQ(refusal("qwen3_5_plain", {{"text_config.linear_conv_kernel_dim", 1}}),
+            "config.text_config.linear_conv_kernel_dim: expected a number from 2 to 2147483647, "
+            "found 1");
+  EXPECT_EQ(refusal("qwen3_5_plain", {{"text_config.layer_types", json::array({"conv"})}}),
+            "config.text_config.layer_types: wrong length; expected 2, found 1");
+  EXPECT_EQ(refusal("qwen3_5_plain", {{"text_config.head_dim", 300000000}}),
+            "config.text_config.head_dim: expected a product that fits 32 bits, found 2 * "
+            "1200000000");
+  EXPECT_EQ(refusal("qwen3_5_plain", {{"text_config.hidden_act", "tanh"}}),
+            "config.text_config.hidden_act: activation not supported; expected silu, gelu or "
+            "gelu_pytorch_tanh, found tanh");
+  EXPECT_EQ(refusal("qwen3_5_text_plain", {{"linear_num_key_heads", 3}}),
+            "config.linear_num_value_heads: expected a multiple of linear_num_key_heads (3), found "
+            "4");
+}
+
+TEST(Qwen35, names_a_projection_that_is_not_there) {
+  EXPECT_EQ(
+      refusal("qwen3_5_plain", {}, "model.language_model.layers.0.linear_attn.in_proj_z.weight"),
+      "model.layers.0.linear_attn.in_proj_z.weight: missing; expected shape (32, 32), found "
+      "no such tensor");
+}
+
+TEST(Qwen35Moe, needs_as_many_experts_as_are_chosen_and_all_of_them) {
+  EXPECT_EQ(refusal("qwen3_5_moe_plain", {{"text_config.num_experts_per_tok", 5}}),
+            "config.text_config.num_experts_per_tok: expected a number from 1 to 4, found 5");
+  EXPECT_EQ(refusal("qwen3_5_moe_plain", {{"text_config.num_experts", nullptr}}),
+            "config.text_config.num_experts: missing; expected integer");
+  EXPECT_EQ(refusal("qwen3_5_moe_plain", {{"text_config.moe_intermediate_size", 15}}),
+            "model.layers.0.mlp.switch_mlp.gate_up_proj.weight: wrong shape; expected 30 outputs, "
+            "found (4, 32, 32)");
+  EXPECT_EQ(refusal("qwen3_5_moe_one_by_one",
+                    {},
+                    "model.language_model.layers.1.mlp.experts.2.down_proj.weight"),
+            "model.layers.1.mlp.switch_mlp.down_proj.weight: expert 2 is missing; expected 4 "
+            "experts, found 3");
+}
+
 TEST(Qwen3Next, needs_a_known_type_for_each_layer_and_a_linear_one) {
   EXPECT_EQ(refusal("qwen3_next_plain", {{"layer_types", json::array({"linear_attention"})}}),
             "config.layer_types: wrong length; expected 2, found 1");

@@ -46,22 +46,26 @@ def hf_config(config, hf_type=None):
     return transformers.AutoConfig.for_model(**config)
 
 
-def shapes(config, head, hf_type=None):
+def shapes(config, head, hf_type=None, stacked=False):
     """Names and shapes of the checkpoint's tensors, as transformers names them."""
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(hf_config(config, hf_type))
-        # What stands in published files: experts one by one, and so on.
-        stored = revert_weight_conversion(model, model.state_dict())
+        stored = model.state_dict()
+        if not stacked:  # what stands in published files: experts one by one, and so on
+            stored = revert_weight_conversion(model, stored)
     out = {k: tuple(v.shape) for k, v in stored.items()}
     if not head:
         out.pop("lm_head.weight")
     return out
 
 
+def decoder_shapes(row):
+    return shapes({**row.text_config(), **row.hf_changes}, row.head, row.hf_type, row.stacked)
+
+
 def row_shapes(row):
     """Of the tensors in the row's checkpoint, by their names there."""
-    found = shapes({**row.text_config(), **row.hf_changes}, row.head, row.hf_type)
-    return {**{row.disk_name(k): s for k, s in found.items()}, **row.beside}
+    return {**{row.disk_name(k): s for k, s in decoder_shapes(row).items()}, **row.beside}
 
 
 def dense_weights(row):
@@ -202,7 +206,7 @@ def smallest_gap(logits):
 def hf_weights(row, dense):
     """The same tensors as transformers' decoder names and orders them."""
     config = row.text_config()
-    inner = {row.disk_name(k): k for k in shapes({**config, **row.hf_changes}, row.head, row.hf_type)}
+    inner = {row.disk_name(k): k for k in decoder_shapes(row)}
     dense = {inner[k]: v for k, v in dense.items() if k not in row.beside}
     if not config.get("rope_traditional"):
         return dense

@@ -20,6 +20,8 @@ MakeModelFunction make_mamba2;
 MakeModelFunction make_phi3;
 MakeModelFunction make_qwen2;
 MakeModelFunction make_qwen3;
+MakeModelFunction make_qwen3_5;
+MakeModelFunction make_qwen3_5_moe;
 MakeModelFunction make_qwen3_moe;
 MakeModelFunction make_qwen3_next;
 

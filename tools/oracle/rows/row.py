@@ -24,6 +24,7 @@ class Row:
     whole: bool = False  # transformers' single steps differ from its long passes: it is given no cache
     quantize_config: dict | None = None  # what config.json says, when it says less than `quantize`
     packing: "Packing | None" = None  # packed before mlx-lm sees it, in a file
+    stacked: bool | None = None  # experts in one tensor, as transformers' model holds them; absent: as STACKED says
     beside: dict = field(default_factory=dict)  # names and shapes of tensors that are not the decoder's
 
     base: dict = field(default_factory=dict)  # set by rows/__init__.py
