@@ -71,7 +71,8 @@ def main():
     model = conversion.get_model_class(config["architectures"][0])
     model.set_vocab = lambda self: add_tokenizer(self.gguf_writer, "qwen2")
     model.no_mtp = True
-    kind = {"f16": gguf.LlamaFileType.MOSTLY_F16, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}[outtype]
+    types = gguf.LlamaFileType
+    kind = {"f32": types.ALL_F32, "f16": types.MOSTLY_F16, "q8_0": types.MOSTLY_Q8_0}[outtype]
     model(folder, kind, path, model_name=f"tiny {config['model_type']}").write()
 
 

@@ -6,6 +6,7 @@
 #include "mlxcpp/io/gguf.h"
 #include "mlxcpp/io/json.h"
 #include "mlxcpp/lm/config.h"
+#include "mlxcpp/nn/gguf.h"
 #include "mlxcpp/ops/mx.h"
 
 #include <optional>
@@ -14,6 +15,12 @@
 #include <vector>
 
 namespace mlxcpp::lm {
+
+/// What a file does not say of its rope, or not in one way.
+struct GgufRope {
+  bool truncate = true;         // yarn's bounds are whole numbers
+  std::optional<float> mscale;  // yarn's mscale and mscale_all_dim
+};
 
 /// A config.json in the making.  Keys of the metadata are the architecture's own: "block_count"
 /// stands for "llama.block_count".
@@ -30,7 +37,15 @@ class GgufConfig {
   std::optional<T> find(std::string_view own) const {
     return file_.find<T>(key(own));
   }
+  /// Throws: the file's `own` is `found`, and only `expected` is supported.
+  [[noreturn]] void refuse(std::string_view own,
+                           const std::string& expected,
+                           const std::string& found) const;
   bool has_tensor(std::string_view name) const { return file_.find_tensor(name) != nullptr; }
+  bool has_bias(std::string_view of) const {  ///< of the first layer's "attn_q" and so on
+    return has_tensor("blk.0." + std::string(of) + ".bias");
+  }
+  int layers() const;  ///< without those that predict further tokens
   /// All numbers of a float32 tensor; none where there is no such tensor.  WeightError for another
   /// type.
   std::vector<float> numbers(std::string_view tensor) const;
@@ -54,11 +69,11 @@ class GgufConfig {
     return *this;
   }
 
-  // What many have in common.
+  // What many have in common.  Each throws UnsupportedError for what it can not say.
   GgufConfig& extents();           ///< width, layers, vocabulary, context, whether it is tied
   GgufConfig& attention();         ///< heads, their size, how much of it turns
   GgufConfig& attention_biases();  ///< attention_bias: whether the first layer's q has one
-  GgufConfig& rope(bool truncate = true);  ///< rope_theta, rope_scaling
+  GgufConfig& rope(const GgufRope& rope = {});  ///< rope_theta, rope_scaling
   GgufConfig& dense();  ///< extents, attention, rope, intermediate_size, rms_norm_eps
 
   int head_dim() const;
@@ -81,6 +96,8 @@ struct GgufArchitecture {
   std::string_view name;
   void (*config)(GgufConfig&);
   std::vector<GgufName> names = {};  // beyond the usual ones, or instead of them
+  /// What is left to do with all tensors together.
+  void (*finish)(const GgufConfig&, nn::GgufWeights&) = nullptr;
   std::string_view layers = "model.layers";
   bool interleaved = false;  // the rows of q and k, for a rope that turns neighbours
   bool experts = false;      // whether a file may have any
@@ -89,6 +106,7 @@ struct GgufArchitecture {
 std::vector<GgufArchitecture> gguf_dense();
 std::vector<GgufArchitecture> gguf_experts();
 std::vector<GgufArchitecture> gguf_recurrent();
+std::vector<GgufArchitecture> gguf_delta_nets();
 const std::vector<GgufArchitecture>& gguf_architectures();
 
 /// What q_proj and so on are called in most of them; null for another name.

@@ -11,6 +11,8 @@ namespace mlxcpp::lm {
 inline array minus_one(const array& x) { return mx::subtract(x, array(1, x.dtype())); }
 /// A depthwise convolution without its middle axis: (C, k) -> (C, k, 1), as MLX has it.
 inline array depthwise(const array& x) { return mx::expand_dims(x, -1); }
+/// Likewise, as torch has it: (C, 1, k).
+inline array depthwise_in_torch(const array& x) { return mx::expand_dims(x, 1); }
 /// One number for each head or channel, in more axes than one.
 inline array flat(const array& x) { return mx::flatten(x); }
 /// Mamba's A = -exp(A_log).

@@ -12,6 +12,13 @@ std::optional<TokenId> gguf_token_id(const io::Gguf& g, const char* key) {
 GgufConfig::GgufConfig(const io::Gguf& file)
     : file_(file), architecture_(file.need<std::string>("general.architecture")) {}
 
+void GgufConfig::refuse(std::string_view own,
+                        const std::string& expected,
+                        const std::string& found) const {
+  throw UnsupportedError(
+      describe(file_.label() + ": " + key(own), "not supported", expected, found));
+}
+
 std::vector<float> GgufConfig::numbers(std::string_view tensor) const {
   const auto* t = file_.find_tensor(tensor);
   if (!t) return {};
@@ -23,6 +30,10 @@ std::vector<float> GgufConfig::numbers(std::string_view tensor) const {
   std::vector<float> v(t->bytes.size() / sizeof(float));
   std::memcpy(v.data(), t->bytes.data(), v.size() * sizeof(float));
   return v;
+}
+
+int GgufConfig::layers() const {
+  return need<int>("block_count") - find<int>("nextn_predict_layers").value_or(0);
 }
 
 int GgufConfig::heads() const {
@@ -44,7 +55,7 @@ GgufConfig& GgufConfig::extents() {
   if (!table || table->shape.size() != 2)
     throw WeightError(describe(file_.label() + ": token_embd.weight", "missing or not a matrix"));
   need<int>("hidden_size", "embedding_length")
-      .need<int>("num_hidden_layers", "block_count")
+      .is("num_hidden_layers", layers())
       .need<int>("max_position_embeddings", "context_length")
       .is("vocab_size", table->shape[0])
       .is("tie_word_embeddings", !has_tensor("output.weight"));
@@ -68,11 +79,9 @@ GgufConfig& GgufConfig::dense() {
       .need<float>("rms_norm_eps", "attention.layer_norm_rms_epsilon");
 }
 
-GgufConfig& GgufConfig::attention_biases() {
-  return is("attention_bias", has_tensor("blk.0.attn_q.bias"));
-}
+GgufConfig& GgufConfig::attention_biases() { return is("attention_bias", has_bias("attn_q")); }
 
-GgufConfig& GgufConfig::rope(bool truncate) {
+GgufConfig& GgufConfig::rope(const GgufRope& rope) {
   is("rope_theta", find<float>("rope.freq_base").value_or(10000));
   auto type = find<std::string>("rope.scaling.type").value_or("none");
   auto longer = numbers("rope_factors_long.weight"), shorter = numbers("rope_factors_short.weight");
@@ -96,13 +105,11 @@ GgufConfig& GgufConfig::rope(bool truncate) {
     may<float>("beta_fast", "rope.scaling.yarn_beta_fast");
     may<float>("beta_slow", "rope.scaling.yarn_beta_slow");
     may<float>("attention_factor", "rope.scaling.yarn_attn_factor");
-    if (!truncate) is("truncate", false);
+    if (!rope.truncate) is("truncate", false);
+    if (rope.mscale) is("mscale", *rope.mscale).is("mscale_all_dim", *rope.mscale);
     json.end_object();
   } else if (type != "none") {
-    throw UnsupportedError(describe(file_.label() + ": " + key("rope.scaling.type"),
-                                    "rope scaling not supported",
-                                    "none, linear or yarn",
-                                    type));
+    refuse("rope.scaling.type", "none, linear or yarn", type);
   }
   return *this;
 }

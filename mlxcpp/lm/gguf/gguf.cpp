@@ -5,6 +5,7 @@
 #include "mlxcpp/lm/gguf/architecture.h"
 
 #include <algorithm>
+#include <charconv>
 
 namespace mlxcpp::lm {
 namespace {
@@ -35,6 +36,13 @@ void refuse_unread_experts(const io::Gguf& g, const GgufArchitecture& a) {
 const GgufName* find_name(const GgufArchitecture& a, std::string_view name) {
   auto it = std::ranges::find(a.names, name, &GgufName::gguf);
   return it == a.names.end() ? find_usual_name(name) : &*it;
+}
+
+/// Of "blk.3.attn_q.weight" 3; -1 of a tensor of no layer.
+int layer_of(std::string_view name) {
+  int layer = -1;
+  if (name.starts_with("blk.")) std::from_chars(name.data() + 4, name.data() + name.size(), layer);
+  return layer;
 }
 
 /// "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight"; an unknown name stays, so
@@ -79,8 +87,12 @@ nn::GgufWeights weights_from_gguf(const io::Gguf& g) {
     heads = g.need<int>(std::string(a.name) + ".attention.head_count");
     kv_heads = g.find<int>(std::string(a.name) + ".attention.head_count_kv").value_or(heads);
   }
-  return nn::load_gguf(g, [&](std::string_view name) -> std::optional<nn::GgufTarget> {
+  GgufConfig config(g);
+  int layers = config.layers(), blocks = config.need<int>("block_count");
+  auto weights = nn::load_gguf(g, [&](std::string_view name) -> std::optional<nn::GgufTarget> {
     if (name.starts_with("rope_f")) return {};  // frequencies: in the config already
+    int layer = layer_of(name);
+    if (layers <= layer && layer < blocks) return {};  // that predict further tokens
     auto target = target_of(a, name);
     if (target.name.find(".self_attn.q_proj.") != std::string::npos)
       target.interleaved_heads = heads;
@@ -88,6 +100,8 @@ nn::GgufWeights weights_from_gguf(const io::Gguf& g) {
       target.interleaved_heads = kv_heads;
     return target;
   });
+  if (a.finish) a.finish(config, weights);
+  return weights;
 }
 
 }  // namespace mlxcpp::lm

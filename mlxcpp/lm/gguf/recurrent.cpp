@@ -1,4 +1,4 @@
-// Layers that keep a state: short convolutions, Mamba 2, gated delta nets.
+// Short convolutions and Mamba 2.
 #include "mlxcpp/lm/gguf/architecture.h"
 #include "mlxcpp/lm/gguf/changes.h"
 
@@ -41,6 +41,20 @@ void mamba2(GgufConfig& c) {
       .need<float>("layer_norm_epsilon", "attention.layer_norm_rms_epsilon");
 }
 
+void falcon_h1(GgufConfig& c) {
+  c.is("model_type", "falcon_h1").dense();
+  mamba(c, {"mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_state", "mamba_d_conv"});
+  // Its multipliers are in the weights.
+  c.need<int>("mamba_d_ssm", "ssm.inner_size")
+      .is("mamba_rms_norm", c.has_tensor("blk.0.ssm_norm.weight"))
+      .is("mamba_norm_before_gate", false)
+      .is("mamba_conv_bias", c.has_bias("ssm_conv1d"))
+      .is("mamba_proj_bias", c.has_bias("ssm_in"))
+      .is("projectors_bias", c.has_bias("ssm_out"))
+      .is("attention_bias", c.has_bias("attn_q"))
+      .is("mlp_bias", c.has_bias("ffn_gate"));
+}
+
 }  // namespace
 
 std::vector<GgufArchitecture> gguf_recurrent() {
@@ -73,6 +87,21 @@ std::vector<GgufArchitecture> gguf_recurrent() {
                  {"ssm_norm.weight", "mixer.norm.weight", flat},
                  {"ssm_out", "mixer.out_proj"}},
        .layers = "backbone.layers"},
+      {.name = "falcon-h1",
+       .config = falcon_h1,
+       .names = {{"output_norm", "model.final_layernorm"},
+                 {"ssm_in", "mamba.in_proj"},
+                 {"ssm_conv1d.weight", "mamba.conv1d.weight", depthwise_in_torch},
+                 {"ssm_conv1d.bias", "mamba.conv1d.bias"},
+                 {"ssm_dt.bias", "mamba.dt_bias"},
+                 {"ssm_a", "mamba.A_log", log_of_negative},
+                 {"ssm_d", "mamba.D", flat},
+                 {"ssm_norm.weight", "mamba.norm.weight", flat},
+                 {"ssm_out", "mamba.out_proj"},
+                 {"ffn_norm", "pre_ff_layernorm.weight"},  // so written, without an end
+                 {"ffn_gate", "feed_forward.gate_proj"},
+                 {"ffn_up", "feed_forward.up_proj"},
+                 {"ffn_down", "feed_forward.down_proj"}}},
   };
 }
 

@@ -1,6 +1,6 @@
 """The rows of the falcon_h1 golden table."""
 
-from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling, yarn_without_length
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized, scaling, yarn_without_length
 
 BASE = {
     "architectures": ["FalconH1ForCausalLM"],
@@ -132,4 +132,11 @@ ROWS = [
             "model.layers.0.self_attn.o_proj": False,
         },
     ),
+]
+
+# In float32: the converter multiplies weights, and would round them.
+IN_GGUF = {"num_hidden_layers": 1, "hidden_size": 16, "head_dim": 8, "mamba_d_ssm": 24, "mamba_d_head": 4}
+GGUF = [
+    gguf(changes={**IN_GGUF, **INSIDE}, kind="f32", dtype="float32", **HF),
+    gguf("norm", {**IN_GGUF, **NORM, "mamba_d_conv": 3, "rope_theta": 500.0}, kind="f32", dtype="float32"),
 ]

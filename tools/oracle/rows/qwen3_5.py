@@ -1,7 +1,7 @@
 """The rows of the qwen3_5 golden table."""
 
 from .qwen3_next import BASE as NEXT
-from .row import ABSENT, HF, HF_ALONE, Row, quantized
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized
 
 OUTER = {
     "architectures": ["Qwen3_5ForConditionalGeneration"],
@@ -88,4 +88,12 @@ ROWS = [
             "language_model.model.layers.1.self_attn.q_proj": {"group_size": 32, "bits": 6},
         },
     ),
+]
+
+IN_GGUF = {"tie_word_embeddings": True, "hidden_size": 16}
+GROUPS = {"linear_num_key_heads": 2, "linear_num_value_heads": 6}
+GGUF = [
+    gguf(changes={**IN_GGUF, **GROUPS}, head=False, kind="f32", dtype="float32"),
+    gguf("equal_heads", {**IN_GGUF, "linear_num_key_heads": 3, "linear_num_value_heads": 3}, head=False, kind="f32", dtype="float32"),
+    gguf("q8_0", {**IN_GGUF, "hidden_size": 32, "intermediate_size": 32, **GROUPS, "linear_value_head_dim": 32}, head=False, kind="q8_0", dtype="float32"),
 ]

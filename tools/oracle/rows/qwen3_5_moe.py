@@ -2,8 +2,8 @@
 
 from .qwen3_5 import BASE as DENSE
 from .qwen3_5 import OUTER as DENSE_OUTER
-from .qwen3_5 import FURTHER, OUTSIDE, ROUNDED, SEEING, TYPES, YARN, disk_name, without
-from .row import ABSENT, HF, HF_ALONE, Row, quantized
+from .qwen3_5 import FURTHER, GROUPS, IN_GGUF, OUTSIDE, ROUNDED, SEEING, TYPES, YARN, disk_name, without
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized
 
 OUTER = {
     **DENSE_OUTER,
@@ -66,3 +66,5 @@ ROWS = [
         },
     ),
 ]
+
+GGUF = [gguf(changes={**IN_GGUF, "num_experts": 2, **GROUPS}, head=False, kind="f32", dtype="float32")]

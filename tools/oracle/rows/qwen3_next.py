@@ -1,7 +1,7 @@
 """The rows of the qwen3_next golden table."""
 
 from .llama import YARN
-from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling, yarn_without_length
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized, scaling, yarn_without_length
 
 BASE = {
     "architectures": ["Qwen3NextForCausalLM"],
@@ -100,4 +100,11 @@ ROWS = [
             "model.layers.1.self_attn.q_proj": {"group_size": 32, "bits": 6},
         },
     ),
+]
+
+IN_GGUF = {"tie_word_embeddings": True, "hidden_size": 16, "num_experts": 2}
+GGUF = [
+    gguf(changes=IN_GGUF, head=False, kind="f32", dtype="float32"),
+    gguf("q8_0", {**IN_GGUF, "hidden_size": 32, **SMALL}, head=False, kind="q8_0", dtype="float32"),
+    gguf("layer_types", {**IN_GGUF, "layer_types": TYPES}, "mlx-lm does not read layer_types", head=False, kind="f32", dtype="float32", **HF_ALONE),
 ]
