@@ -168,4 +168,11 @@ ops::Rope make_rope(const RopeShape& s, const RopeScaling& c) {
   return r;
 }
 
+float mscale_of_softmax(const RopeScaling& c) {
+  if (c.type == "default" || c.mscale_all_dim.value_or(0) == 0) return 1;
+  double m = yarn_magnitude(needed(c.factor, c, "factor"), *c.mscale_all_dim);
+  io::require_positive(c.where + ".mscale_all_dim", float(m * m));
+  return float(m * m);
+}
+
 }  // namespace mlxcpp::nn

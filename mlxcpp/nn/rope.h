@@ -39,4 +39,8 @@ struct RopeShape {
 /// UnsupportedError for a type that is not known.
 ops::Rope make_rope(const RopeShape& shape, const RopeScaling& scaling = {});
 
+/// What mscale_all_dim does to the scale of the softmax, in models that read it for that, too
+/// (DeepSeek's).  Throws ConfigError when `factor` is missing beside it.
+float mscale_of_softmax(const RopeScaling& scaling);
+
 }  // namespace mlxcpp::nn

@@ -50,7 +50,7 @@ Routed GroupedRouter::operator()(const array& x) const {
   }
   array chosen = ops::top_k(race, shape.k);
   array weights = mx::take_along_axis(scores, chosen, -1);
-  if (shape.normalise && shape.k > 1) weights = normalised(weights);
+  if (shape.normalise) weights = normalised(weights);
   return {chosen, ops::scale(weights, shape.factor)};
 }
 

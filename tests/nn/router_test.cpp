@@ -119,5 +119,14 @@ TEST_P(Grouped, lets_only_the_best_groups_take_part_and_weighs_without_the_corre
     }
 }
 
+TEST(GroupedRouter, brings_a_single_weight_to_one_as_transformers_does) {
+  WeightMap map;
+  map.arrays.emplace("weight", noise({4, 6}, 1));
+  map.arrays.emplace("e_score_correction_bias", noise({4}, 2));
+  GroupedRouter router(Scope(map), {.dim = 6, .experts = 4, .k = 1, .factor = 2.5f});
+  Numbers weights(router(noise({1, 3, 6}, 3)).weights);
+  for (int t = 0; t < 3; ++t) EXPECT_FLOAT_EQ(float(weights(0, t, 0)), 2.5f);
+}
+
 }  // namespace
 }  // namespace mlxcpp::nn
