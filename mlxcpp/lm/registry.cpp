@@ -32,6 +32,7 @@ struct Row {
   MakeModel make;
 };
 constexpr std::array kModels = {
+    Row{"deepseek_v3", make_deepseek_v3},
     Row{"falcon_h1", make_falcon_h1},
     Row{"gemma3_text", make_gemma3_text},
     Row{"gpt_oss", make_gpt_oss},

@@ -43,6 +43,76 @@ std::string refusal(const std::string& golden,
   return test::message_of<Error>([&] { registry.create(loaded); });
 }
 
+TEST(DeepseekV3, refuses_groups_of_experts_that_do_not_fit) {
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"n_group", 3}}),
+            "config.n_routed_experts: expected a multiple of n_group (3), found 8");
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"n_group", 0}}),
+            "config.n_group: expected a positive number, found 0");
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"topk_group", 5}}),
+            "config.topk_group: expected a number from 1 to 4, found 5");
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"num_experts_per_tok", 9}}),
+            "config.num_experts_per_tok: expected a number from 1 to 4, found 9");
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"num_experts_per_tok", 5}}),
+            "config.num_experts_per_tok: expected a number from 1 to 4, found 5")
+      << "two groups of two are open";
+}
+
+TEST(DeepseekV3, refuses_routers_that_it_does_not_know) {
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"topk_method", "greedy"}}),
+            "config.topk_method: not supported; expected noaux_tc, found greedy");
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"scoring_func", "softmax"}}),
+            "config.scoring_func: not supported; expected sigmoid, found softmax");
+}
+
+TEST(DeepseekV3, refuses_numbers_that_nothing_can_be_made_of) {
+  for (std::string key : {"n_routed_experts",
+                          "moe_intermediate_size",
+                          "n_shared_experts",
+                          "moe_layer_freq",
+                          "vocab_size",
+                          "hidden_size"})
+    EXPECT_EQ(refusal("deepseek_v3_plain", {{key, 0}}),
+              "config." + key + ": expected a positive number, found 0");
+  for (std::string key :
+       {"kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"})
+    EXPECT_EQ(refusal("deepseek_v3_plain", {{key, 0}}),
+              "config." + key + ": expected a number from 1 to 1073741823, found 0");
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"qk_nope_head_dim", 1 << 29}}),
+            "config.qk_nope_head_dim: expected a product that fits 32 bits, found 4 * 536870920");
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"n_shared_experts", 1 << 30}}),
+            "config.n_shared_experts: expected a product that fits 32 bits, found 32 * 1073741824");
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"partial_rotary_factor", 0.5}}),
+            "config.partial_rotary_factor: expected a number from 1.0 to 1.0, found 0.5");
+}
+
+TEST(DeepseekV3, refuses_scales_of_the_softmax_that_are_none) {
+  EXPECT_EQ(refusal("deepseek_v3_rope_yarn", {{"rope_scaling.mscale_all_dim", "x"}}),
+            "config.rope_scaling.mscale_all_dim: expected number, found string \"x\"");
+  EXPECT_EQ(refusal("deepseek_v3_rope_linear_mscale", {{"rope_scaling.factor", nullptr}}),
+            "config.rope_scaling.factor: missing for rope type linear");
+  EXPECT_EQ(refusal("deepseek_v3_rope_yarn", {{"rope_scaling.mscale_all_dim", 1e30}}),
+            "config.rope_scaling.mscale_all_dim: expected a positive number, found Infinity");
+}
+
+TEST(DeepseekV3, names_an_expert_or_a_tensor_that_is_not_there) {
+  EXPECT_EQ(refusal("deepseek_v3_plain", {}, "model.layers.1.mlp.experts.5.up_proj.weight"),
+            "model.layers.1.mlp.switch_mlp.up_proj.weight: expert 5 is missing; expected 8 "
+            "experts, found 7");
+  EXPECT_EQ(refusal("deepseek_v3_plain", {}, "model.layers.0.self_attn.kv_b_proj.weight"),
+            "model.layers.0.self_attn.embed_q.weight: missing; expected shape (4, 32, 32), found "
+            "no such tensor");
+  EXPECT_EQ(refusal("deepseek_v3_plain", {}, "model.layers.1.mlp.gate.e_score_correction_bias"),
+            "model.layers.1.mlp.gate.e_score_correction_bias: missing; expected shape (8), found "
+            "no such tensor");
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"v_head_dim", 8}}),
+            "model.layers.0.self_attn.kv_b_proj.weight: wrong shape; expected (160, 32), found "
+            "(192, 32)");
+}
+
+TEST(DeepseekV3, leaves_out_layers_beyond_the_last_as_multi_token_prediction_has_them) {
+  EXPECT_EQ(refusal("deepseek_v3_plain", {{"num_hidden_layers", 2}}), "no error");
+}
+
 TEST(FalconH1, needs_widths_that_fit) {
   EXPECT_EQ(refusal("falcon_h1_plain", {{"mamba_d_ssm", 50}}),
             "config.mamba_d_ssm: expected a multiple of mamba_n_heads (6), found 50");

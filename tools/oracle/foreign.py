@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Golden rows of checkpoints that other programs packed: lm/llama_foreign_<name>.safetensors + _weights.
+"""Golden rows of checkpoints that other programs packed: lm/<model>_foreign_<name>.safetensors + _weights.
 
     python tools/oracle/foreign.py [NAME ...]      all by default
 
@@ -16,7 +16,7 @@ import sys
 from common import DATA, check_size, save_golden, value, versions
 from golden import (TOLERANCE, Mlx, Transformers, dense_weights, difference, prompt_ids, row_shapes, run, run_chunked,
                     smallest_gap, table)
-from rows.llama import BASE
+from rows import deepseek_v3, llama
 from rows.row import Row
 
 import mlx.core as mx
@@ -31,6 +31,13 @@ from safetensors.torch import load_file, save_file
 
 SMALL = {"num_hidden_layers": 1, "vocab_size": 64}
 WIDE = {**SMALL, "hidden_size": 128, "intermediate_size": 128}
+FEW_EXPERTS = {
+    **deepseek_v3.SMALL,
+    "model_type": "deepseek_v3",
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "intermediate_size": 160,
+}
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]  # nibble i of a word holds column AWQ_ORDER[i]
 
 
@@ -197,6 +204,8 @@ ROWS = {
                                    strategy="tensor_group", group_size=16), {}, []),
     "fp8": (fp8, {"block": [64, 64]}, config_fp8([64, 64]), SMALL, []),
     "fp8_tensor": (fp8, {"scale_name": "weight_scale"}, config_fp8(None), SMALL, []),
+    # As DeepSeek publishes it: projections of more than one block, and one of less.
+    "fp8_128": (fp8, {"block": [128, 128]}, config_fp8([128, 128]), FEW_EXPERTS, []),
 }
 
 
@@ -226,9 +235,10 @@ def second_opinion(config, path):
 
 def make_row(name, folder):
     packer, settings, quantization, changes, dense_paths = ROWS[name]
-    file = f"llama_foreign_{name}"
+    model = {"deepseek_v3": deepseek_v3, "llama": llama}[changes.get("model_type", "llama")]
     row = Row(f"foreign_{name}", changes)
-    row.base, row.architecture = BASE, "llama"
+    row.base, row.architecture = model.BASE, model.BASE["model_type"]
+    file = f"{row.architecture}_foreign_{name}"
     config = row.config()
     half = torch.bfloat16 if packer in (pack_quantized, nvfp4, fp8) else torch.float16
     stored, dense = pack(packer, settings, dense_weights(row), dense_paths, half)

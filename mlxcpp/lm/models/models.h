@@ -10,6 +10,7 @@ namespace mlxcpp::lm {
 /// Of a canonical model_type; null when this room has none.
 MakeModel find_model(std::string_view model_type);
 
+MakeModelFunction make_deepseek_v3;
 MakeModelFunction make_falcon_h1;
 MakeModelFunction make_gemma3_text;
 MakeModelFunction make_gpt_oss;
