@@ -269,6 +269,15 @@ TEST(GgufModel, of_llama_4_with_128_experts_has_no_norms_of_q_and_k) {
   EXPECT_FALSE(normed(128));
 }
 
+TEST(GgufModel, of_deepseek_2_is_not_read_as_deepseek_3) {
+  for (Value scores : {Value(), Value(std::uint64_t{1})}) {
+    Edited file("deepseek_v3_gguf_plain", {{"deepseek2.expert_gating_func", scores}});
+    EXPECT_TRUE(message_of<UnsupportedError>([&] { load_edited(file); })
+                    .ends_with("deepseek2.expert_gating_func: not supported; expected 2 (sigmoid), "
+                               "as DeepSeek V3 has it, found 1"));
+  }
+}
+
 TEST(GgufModel, of_phi_3_has_longropes_factor_on_attention) {
   Edited file("phi3_gguf_rope_longrope_short", {{"phi3.rope.scaling.attn_factor", 1.5}});
   float factor = 0;

@@ -1,6 +1,6 @@
 """The rows of the deepseek_v3 golden table."""
 
-from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling, yarn_without_length
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized, scaling, yarn_without_length
 
 YARN = {
     "rope_type": "yarn",
@@ -142,4 +142,17 @@ ROWS = [
         per_layer=ROUTER,
         **HF,
     ),
+]
+
+IN_GGUF = {
+    **SMALL,
+    "vocab_size": 288,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "moe_intermediate_size": 16,
+    "tie_word_embeddings": True,
+}
+GGUF = [
+    gguf(changes=IN_GGUF, head=False, **HF_ALONE),
+    gguf("rope_yarn", {**IN_GGUF, "q_lora_rank": None, "rope_scaling": YARN}, head=False, **HF_ALONE),
 ]
