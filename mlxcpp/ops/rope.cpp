@@ -86,6 +86,7 @@ array rotated(const array& x, const Rope& r, const Rows& rows, int from, int to)
 }  // namespace
 
 array rope(const array& x, const Rope& r, const Layer& layer) {
+  if (r.dims == 0) return x;
   const Rows& rows = *layer.rows;
   array y = x;
   if (r.magnitude != 1) {

@@ -20,7 +20,7 @@ struct LongFrequencies {
 };
 
 struct Rope {
-  int dims;  // the leading part of each head that is rotated
+  int dims;  // the leading part of each head that is rotated; 0: nothing is
   float base = 10000, scale = 1;
   bool traditional = false;    // pairs (0, 1), (2, 3)... instead of (0, dims / 2)...
   std::optional<array> freqs;  // (dims / 2,) wavelength / 2 pi; replaces base

@@ -67,6 +67,7 @@ TEST_P(SoftmaxTopK, weighs_the_best_of_all) {
 struct Case {
   int groups, used;
   bool normalise;
+  int k = 2;
 };
 
 class Grouped : public testing::TestWithParam<Case> {};
@@ -76,11 +77,13 @@ INSTANTIATE_TEST_SUITE_P(Cases,
                                          Case{4, 2, true},
                                          Case{4, 2, false},
                                          Case{4, 1, true},
-                                         Case{2, 2, true}));
+                                         Case{2, 2, true},
+                                         Case{4, 2, true, 1},
+                                         Case{4, 2, false, 1}));
 
 TEST_P(Grouped, lets_only_the_best_groups_take_part_and_weighs_without_the_correction) {
-  constexpr int kExperts = 8, kDim = 6, k = 2;
-  auto [groups, used, normalise] = GetParam();
+  constexpr int kExperts = 8, kDim = 6;
+  auto [groups, used, normalise, k] = GetParam();
   WeightMap map;
   map.arrays.emplace("gate.weight", noise({kExperts, kDim}, 1));
   map.arrays.emplace("gate.e_score_correction_bias", noise({kExperts}, 2));

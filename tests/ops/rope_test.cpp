@@ -68,6 +68,7 @@ std::vector<Case> cases() {
   return {{"plain", {.dims = kHeadDim}},
           {"other_base", {.dims = kHeadDim, .base = 100}},
           {"some_dims", {.dims = 8}},
+          {"no_dims", {.dims = 0}},
           {"scale", {.dims = 8, .scale = 0.25f}},
           {"freqs", {.dims = 8, .freqs = freqs}},
           {"freqs_and_scale", {.dims = 8, .scale = 0.25f, .freqs = freqs}},
