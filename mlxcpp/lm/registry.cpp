@@ -40,6 +40,7 @@ constexpr std::array kModels = {
     Row{"llama", make_llama},
     Row{"llama4", make_llama4},
     Row{"mamba2", make_mamba2},
+    Row{"nemotron_h", make_nemotron_h},
     Row{"phi3", make_phi3},
     Row{"qwen2", make_qwen2},
     Row{"qwen3", make_qwen3},

@@ -303,5 +303,46 @@ TEST(Qwen3Next, names_an_expert_or_a_convolution_that_is_not_there) {
             "no such tensor");
 }
 
+TEST(NemotronH, needs_a_known_mixer_for_each_layer) {
+  EXPECT_EQ(refusal("nemotron_h_plain", {{"hybrid_override_pattern", "M-*E"}}),
+            "config.hybrid_override_pattern: wrong length; expected 5, found 4");
+  EXPECT_EQ(refusal("nemotron_h_plain", {{"hybrid_override_pattern", "M-*EX"}}),
+            "config.hybrid_override_pattern: unknown type; expected M or * or - or E, found X");
+  EXPECT_EQ(refusal("nemotron_h_plain", {{"hybrid_override_pattern", nullptr}}),
+            "config.hybrid_override_pattern: missing; expected string");
+  EXPECT_EQ(refusal("nemotron_h_layer_types", {{"layer_types", {"mamba", "mlp"}}}),
+            "config.layer_types: wrong length; expected 5, found 2");
+  EXPECT_EQ(
+      refusal("nemotron_h_layer_types", {{"layer_types", {"mamba", "mlp", "conv", "moe", "mlp"}}}),
+      "config.layer_types: unknown type; expected linear_attention or full_attention or mlp or moe "
+      "or mamba or attention, found conv");
+}
+
+TEST(NemotronH, needs_enough_experts_in_whole_groups) {
+  EXPECT_EQ(refusal("nemotron_h_plain", {{"n_group", 3}}),
+            "config.n_routed_experts: expected a multiple of n_group (3), found 8");
+  EXPECT_EQ(refusal("nemotron_h_plain", {{"n_group", 2}, {"topk_group", 3}}),
+            "config.topk_group: expected a number from 1 to 2, found 3");
+  EXPECT_EQ(refusal("nemotron_h_groups_of_experts", {{"num_experts_per_tok", 5}}),
+            "config.num_experts_per_tok: expected a number from 1 to 4, found 5");
+  EXPECT_EQ(refusal("nemotron_h_plain", {{"n_routed_experts", 0}}),
+            "config.n_routed_experts: expected a positive number, found 0");
+  EXPECT_EQ(refusal("nemotron_h_latent", {{"moe_latent_size", 0}}),
+            "config.moe_latent_size: expected a positive number, found 0");
+  EXPECT_EQ(refusal("nemotron_h_plain", {}, "backbone.layers.3.mixer.experts.5.up_proj.weight"),
+            "backbone.layers.3.mixer.switch_mlp.up_proj.weight: expert 5 is missing; expected 8 "
+            "experts, found 7");
+}
+
+TEST(NemotronH, refuses_biases_of_attention_and_groups_that_do_not_divide) {
+  EXPECT_EQ(refusal("nemotron_h_plain", {{"attention_bias", true}}),
+            "config.attention_bias: not supported, as in transformers; expected false, found true");
+  EXPECT_EQ(refusal("nemotron_h_plain", {{"n_groups", 3}}),
+            "config.mamba_num_heads: expected a multiple of n_groups (3), found 8");
+  EXPECT_EQ(refusal("nemotron_h_plain", {{"mlp_hidden_act", "mish"}}),
+            "config.mlp_hidden_act: activation not supported; expected silu, gelu or "
+            "gelu_pytorch_tanh, found mish");
+}
+
 }  // namespace
 }  // namespace mlxcpp::lm

@@ -18,6 +18,7 @@ MakeModelFunction make_lfm2;
 MakeModelFunction make_llama;
 MakeModelFunction make_llama4;
 MakeModelFunction make_mamba2;
+MakeModelFunction make_nemotron_h;
 MakeModelFunction make_phi3;
 MakeModelFunction make_qwen2;
 MakeModelFunction make_qwen3;
