@@ -165,25 +165,39 @@ struct Mixer {
   }
 };
 
-constexpr int kTokens = 9, kHeads = 4, kGroups = 2, kWidth = 3, kState = 5;
-const std::vector<std::vector<int>> kWhole = {{kTokens, kTokens}},
-                                    kRagged = {{3, 1}, {1, 1}, {0, 2}, {2, 5}, {3, 0}};
+constexpr int kHeads = 4, kGroups = 2, kWidth = 3, kState = 5;
+using Pieces = std::vector<std::vector<int>>;
+
+/// Short passes go token by token, long ones in chunks; pieces have some of both.
+struct Sizes {
+  int tokens;
+  Pieces ragged;
+  Pieces whole() const { return {{tokens, tokens}}; }
+};
+const Sizes kShort{9, {{3, 1}, {1, 1}, {0, 2}, {2, 5}, {3, 0}}},
+    kLong{67, {{20, 1}, {1, 17}, {0, 32}, {45, 0}, {1, 17}}};
+class Passes : public testing::TestWithParam<Sizes> {};
+INSTANTIATE_TEST_SUITE_P(Of, Passes, testing::Values(kShort, kLong), [](auto& i) {
+  return std::to_string(i.param.tokens) + "_tokens";
+});
 
 struct Outcome {
-  Numbers y = test::zeros({kBatch, kTokens, kHeads, kWidth}),
-          state = test::zeros({kBatch, kHeads, kWidth, kState});
+  explicit Outcome(int tokens) : y(test::zeros({kBatch, tokens, kHeads, kWidth})) {}
+  Numbers y, state = test::zeros({kBatch, kHeads, kWidth, kState});
 };
 
 struct Ssm {
+  explicit Ssm(int n) : tokens(n) {}
+  int tokens;
   Param a_log = std::make_shared<array>(noise({kHeads}, 11)),
         d = std::make_shared<array>(noise({kHeads}, 12)),
         dt_bias = std::make_shared<array>(noise({kHeads}, 13));
   float dt_min = 0, dt_max = INFINITY;
-  Mixer::Inputs in = {{"x", noise({kBatch, kTokens, kHeads, kWidth}, 1)},
-                      {"dt", noise({kBatch, kTokens, kHeads}, 2)},
-                      {"b", noise({kBatch, kTokens, kGroups, kState}, 3)},
-                      {"c", noise({kBatch, kTokens, kGroups, kState}, 4)},
-                      {"out", Outcome().y}};
+  Mixer::Inputs in = {{"x", noise({kBatch, tokens, kHeads, kWidth}, 1)},
+                      {"dt", noise({kBatch, tokens, kHeads}, 2)},
+                      {"b", noise({kBatch, tokens, kGroups, kState}, 3)},
+                      {"c", noise({kBatch, tokens, kGroups, kState}, 4)},
+                      {"out", Outcome(tokens).y}};
   Mixer mixer{[this](auto& given, const Layer& layer) {
                 SsmArgs args{a_log, d, dt_bias, dt_min, dt_max};
                 return ssm_scan(
@@ -193,11 +207,11 @@ struct Ssm {
 
   /// s = exp(-exp(a_log) dt) s + dt x b, y = s c + d x, dt = softplus(dt + bias) inside its limits.
   Outcome loop() const {
-    Outcome o;
+    Outcome o(tokens);
     Numbers a(*a_log), skip(*d), bias(*dt_bias);
     const Numbers &x = in.at("x"), &b = in.at("b"), &c = in.at("c"), &raw = in.at("dt");
     for (int r = 0; r < kBatch; ++r)
-      for (int t = 0; t < kTokens; ++t)
+      for (int t = 0; t < tokens; ++t)
         for (int h = 0; h < kHeads; ++h) {
           double dt = std::log1p(std::exp(raw(r, t, h) + bias(h)));
           dt = std::min(std::max(dt, double(dt_min)), double(dt_max));
@@ -215,31 +229,31 @@ struct Ssm {
   }
 };
 
-TEST(SsmScan, in_one_pass_equals_the_loop_and_leaves_its_state) {
-  Ssm ssm;
+TEST_P(Passes, of_ssm_scan_equal_the_loop_and_leave_its_state) {
+  Ssm ssm(GetParam().tokens);
   Outcome expected = ssm.loop();
-  EXPECT_LT(difference(ssm.mixer.feed(ssm.in, kWhole), expected.y), 1e-5);
+  EXPECT_LT(difference(ssm.mixer.feed(ssm.in, GetParam().whole()), expected.y), 1e-5);
   EXPECT_LT(difference(*ssm.mixer.state, expected.state), 1e-5);
 }
 
-TEST(SsmScan, in_ragged_pieces_equals_the_loop_over_the_whole) {
-  Ssm ssm;
+TEST_P(Passes, of_ssm_scan_in_ragged_pieces_equal_the_loop_over_the_whole) {
+  Ssm ssm(GetParam().tokens);
   Outcome expected = ssm.loop();
-  EXPECT_LT(difference(ssm.mixer.feed(ssm.in, kRagged), expected.y), 1e-5);
+  EXPECT_LT(difference(ssm.mixer.feed(ssm.in, GetParam().ragged), expected.y), 1e-5);
   EXPECT_LT(difference(*ssm.mixer.state, expected.state), 1e-5);
 }
 
 TEST(SsmScan, keeps_time_steps_inside_their_limits) {
-  Ssm ssm;
+  Ssm ssm(kShort.tokens);
   Numbers free = ssm.loop().y;
   ssm.dt_min = 0.5f, ssm.dt_max = 0.8f;
   Numbers expected = ssm.loop().y;
   ASSERT_GT(difference(free, expected), 0.1);
-  EXPECT_LT(difference(ssm.mixer.feed(ssm.in, kRagged), expected), 1e-5);
+  EXPECT_LT(difference(ssm.mixer.feed(ssm.in, kShort.ragged), expected), 1e-5);
 }
 
 TEST(SsmScan, keeps_its_state_in_float32_when_inputs_are_halves) {
-  Ssm ssm;
+  Ssm ssm(1);
   Layer layer{std::make_shared<Rows>(kBatch, 1, std::vector{0, 0}, std::vector{1, 1}),
               {},
               {&ssm.mixer.state}};
@@ -256,15 +270,16 @@ TEST(SsmScan, keeps_its_state_in_float32_when_inputs_are_halves) {
 }
 
 struct Delta {
+  explicit Delta(int n) : tokens(n) {}
+  int tokens;
   Mixer::Inputs in = {
-      {"q", noise({kBatch, kTokens, kGroups, kState}, 1)},
-      {"k", noise({kBatch, kTokens, kGroups, kState}, 2)},
-      {"v", noise({kBatch, kTokens, kHeads, kWidth}, 3)},
+      {"q", noise({kBatch, tokens, kGroups, kState}, 1)},
+      {"k", noise({kBatch, tokens, kGroups, kState}, 2)},
+      {"v", noise({kBatch, tokens, kHeads, kWidth}, 3)},
       {"decay",
-       test::map(noise({kBatch, kTokens, kHeads}, 4), [](double x) { return std::exp(x - 1); })},
-      {"beta",
-       test::map(noise({kBatch, kTokens, kHeads}, 5), [](double x) { return (x + 1) / 2; })},
-      {"out", Outcome().y}};
+       test::map(noise({kBatch, tokens, kHeads}, 4), [](double x) { return std::exp(x - 1); })},
+      {"beta", test::map(noise({kBatch, tokens, kHeads}, 5), [](double x) { return (x + 1) / 2; })},
+      {"out", Outcome(tokens).y}};
   Mixer mixer{[](auto& given, const Layer& layer) {
                 return gated_delta(given.at("q"),
                                    given.at("k"),
@@ -278,11 +293,11 @@ struct Delta {
 
   /// s = decay s, then s += beta (v - s k) k^T, y = s q.
   Outcome loop() const {
-    Outcome o;
+    Outcome o(tokens);
     const Numbers &q = in.at("q"), &k = in.at("k"), &v = in.at("v"), &decay = in.at("decay"),
                   &beta = in.at("beta");
     for (int r = 0; r < kBatch; ++r)
-      for (int t = 0; t < kTokens; ++t)
+      for (int t = 0; t < tokens; ++t)
         for (int h = 0; h < kHeads; ++h)
           for (int p = 0; p < kWidth; ++p) {
             int g = h / (kHeads / kGroups);
@@ -298,17 +313,39 @@ struct Delta {
   }
 };
 
-TEST(GatedDelta, in_one_pass_equals_the_loop_and_leaves_its_state) {
-  Delta delta;
+TEST_P(Passes, of_gated_delta_equal_the_loop_and_leave_its_state) {
+  Delta delta(GetParam().tokens);
   Outcome expected = delta.loop();
-  EXPECT_LT(difference(delta.mixer.feed(delta.in, kWhole), expected.y), 1e-5);
+  EXPECT_LT(difference(delta.mixer.feed(delta.in, GetParam().whole()), expected.y), 1e-5);
   EXPECT_LT(difference(*delta.mixer.state, expected.state), 1e-5);
 }
 
-TEST(GatedDelta, in_ragged_pieces_equals_the_loop_over_the_whole) {
-  Delta delta;
+TEST_P(Passes, of_gated_delta_in_ragged_pieces_equal_the_loop_over_the_whole) {
+  Delta delta(GetParam().tokens);
   Outcome expected = delta.loop();
-  EXPECT_LT(difference(delta.mixer.feed(delta.in, kRagged), expected.y), 1e-5);
+  EXPECT_LT(difference(delta.mixer.feed(delta.in, GetParam().ragged), expected.y), 1e-5);
+  EXPECT_LT(difference(*delta.mixer.state, expected.state), 1e-5);
+}
+
+// A pass of the same key over and over, as a repeated token gives: all that was written is taken
+// off.
+TEST(GatedDelta, in_chunks_takes_off_what_the_same_key_wrote_before) {
+  Delta delta(kLong.tokens);
+  auto& k = delta.in.at("k");
+  for (size_t i = 0; i < k.data.size(); ++i) k.data[i] = 1 / std::sqrt(kState);
+  for (double& d : delta.in.at("decay").data) d = 1;
+  for (double& d : delta.in.at("beta").data) d = 1;
+  Outcome expected = delta.loop();
+  EXPECT_LT(difference(delta.mixer.feed(delta.in, kLong.whole()), expected.y), 1e-5);
+  EXPECT_LT(difference(*delta.mixer.state, expected.state), 1e-5);
+}
+
+TEST(GatedDelta, in_chunks_keeps_weak_decays_behind_one_that_leaves_nothing) {
+  Delta delta(kLong.tokens);
+  auto& decay = delta.in.at("decay").data;
+  for (size_t i = 0; i < decay.size(); ++i) decay[i] = i / kHeads % 5 == 2 ? 0 : 0.999;
+  Outcome expected = delta.loop();
+  EXPECT_LT(difference(delta.mixer.feed(delta.in, kLong.whole()), expected.y), 1e-5);
   EXPECT_LT(difference(*delta.mixer.state, expected.state), 1e-5);
 }
 
