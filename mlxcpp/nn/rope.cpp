@@ -3,6 +3,8 @@
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/io/checks.h"
 
+#include <mlx/ops.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -25,6 +27,18 @@ array as_array(const Wavelengths& w, const RopeScaling& c) {
       throw ConfigError(describe(
           c.where, "a frequency is out of range", "a positive finite number", std::to_string(v)));
   return array(f.data(), {int(f.size())}, mx::float32);
+}
+
+/// Of the whole head, though only the first pairs turn.
+array proportional(const RopeShape& s, const RopeScaling& c) {
+  float part = c.partial_rotary_factor.value_or(1), factor = c.factor.value_or(1);
+  io::require_in_range(c.where + ".partial_rotary_factor", part, 0, 1);
+  io::require_positive(c.where + ".factor", factor);
+  Wavelengths turning = plain(s);
+  turning.resize(size_t(part * s.dims / 2));
+  for (double& w : turning) w *= factor;
+  int still = s.dims / 2 - int(turning.size());
+  return mx::concatenate({as_array(turning, c), mx::full({still}, INFINITY)});
 }
 
 float needed(const std::optional<float>& value, const RopeScaling& c, const char* key) {
@@ -150,6 +164,8 @@ ops::Rope make_rope(const RopeShape& s, const RopeScaling& c) {
     r.dynamic = ops::DynamicNtk{needed(c.factor, c, "factor"), s.max_positions};
   } else if (c.type == "longrope" || c.type == "su") {
     set_longrope(r, s, c);
+  } else if (c.type == "proportional") {
+    r.freqs = proportional(s, c);
   } else if (c.type == "llama3" || c.type == "yarn") {
     Wavelengths w = plain(s);
     if (c.type == "llama3")
@@ -160,7 +176,8 @@ ops::Rope make_rope(const RopeShape& s, const RopeScaling& c) {
   } else {
     throw UnsupportedError(describe(c.where + ".rope_type",
                                     "rope type not supported",
-                                    "default, linear, dynamic, llama3, yarn or longrope",
+                                    "default, linear, dynamic, llama3, yarn, longrope or "
+                                    "proportional",
                                     "\"" + c.type + "\""));
   }
   io::require_positive(c.where + ".factor", r.scale);

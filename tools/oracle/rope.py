@@ -152,6 +152,12 @@ def cases():
     yield case("longrope_no_longer", long_rope(128), seq_len=16, note="mlx-lm: always long")
     for seq_len in (4096, 4097):
         yield case(f"longrope_phi_{seq_len}", phi(4096), 96, 10000.0, 131072, seq_len, "mlx-lm: always long")
+    yield case("proportional", {"rope_type": "proportional"})
+    quarter = {"rope_type": "proportional", "partial_rotary_factor": 0.25}
+    yield case("proportional_gemma4", quarter, dims=512, theta=1000000.0, max_position=131072)
+    yield case("proportional_factor", {**quarter, "factor": 4.0})
+    yield case("proportional_odd", {**quarter, "partial_rotary_factor": 0.7}, note="mlx-lm turns one pair more")
+    yield case("proportional_still", {**quarter, "partial_rotary_factor": 0.0})
 
 
 def main():
