@@ -12,6 +12,12 @@ std::optional<ops::Norm> head_norm(const Scope& s, const AttentionShape& c) {
 
 }  // namespace
 
+float in_precision_of(const Embedding& table, float by) {
+  if (table.w->dtype() == mx::bfloat16) return float(mx::bfloat16_t(by));
+  if (table.w->dtype() == mx::float16) return float(mx::float16_t(by));
+  return by;
+}
+
 Attention::Attention(Scope s, const AttentionShape& c, ops::Rope r)
     : ops::SelfAttention{
           .q = (s / "q_proj").take_linear({c.heads * c.head_dim, c.dim}, c.bias),

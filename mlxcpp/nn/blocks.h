@@ -27,6 +27,9 @@ struct Embedding {
   array operator()(const array& ids) const { return ops::embed(ids, w); }
 };
 
+/// `by`, in the precision of the table that it scales: so transformers rounds it in most models.
+float in_precision_of(const Embedding& table, float by);
+
 struct RmsNorm : ops::Norm {
   RmsNorm(Scope s, int dim, float e) : ops::Norm{s.take("weight", {dim}), e} {}
   array operator()(const array& x) const { return ops::norm(x, *this); }

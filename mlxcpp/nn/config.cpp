@@ -60,12 +60,15 @@ ops::Rope RopeConfig::make(int head_dim) const {
 }
 
 void TypedRopes::fields(io::Fields& f) {
-  if (auto typed = f.object("rope_parameters"))
+  if (auto typed = f.object("rope_parameters")) {
+    full = sliding = {};
     typed->may("full_attention", &full).may("sliding_attention", &sliding);
-  f.may("max_position_embeddings", &max_position_embeddings)
-      .may("rope_theta", &rope_theta)
-      .may("rope_local_base_freq", &rope_local_base_freq)
-      .may("rope_scaling", &full);
+  }
+  f.may("max_position_embeddings", &max_position_embeddings);
+  if (!only_typed)
+    f.may("rope_theta", &rope_theta)
+        .may("rope_local_base_freq", &rope_local_base_freq)
+        .may("rope_scaling", &full);
   io::require_positive(f.where("max_position_embeddings"), max_position_embeddings);
 }
 

@@ -48,7 +48,8 @@ struct RopeConfig {
 struct TypedRopes {
   int max_position_embeddings = 131072;
   float rope_theta = 1e6f, rope_local_base_freq = 1e4f;
-  RopeScaling full, sliding;
+  RopeScaling full, sliding;  // those of a model without rope_parameters
+  bool only_typed = false;    // the other keys are none of the model's: set it before fields()
 
   void fields(io::Fields& f);
   ops::Rope make(bool slides, int head_dim) const;

@@ -1,8 +1,7 @@
 // Blocks bind the names and shapes that checkpoints have.
 #include "mlxcpp/nn/blocks.h"
 
-#include "mlxcpp/base/error.h"
-#include "tests/support/errors.h"
+#include "tests/support/contract.h"
 #include "tests/support/numbers.h"
 
 #include <mlx/ops.h>
@@ -14,36 +13,10 @@
 namespace mlxcpp::nn {
 namespace {
 
+using test::expect_contract;
+using test::map_of;
 using test::noise;
-using Shapes = std::map<std::string, mx::Shape>;
-
-WeightMap map_of(const Shapes& shapes) {
-  WeightMap map;
-  int seed = 1;
-  for (auto& [name, shape] : shapes) map.arrays.emplace(name, noise(shape, seed++));
-  return map;
-}
-
-/// Each tensor left out, or of another shape, is an error that names it; one more is left over.
-template <class Bind>
-void expect_contract(const Shapes& shapes, Bind bind) {
-  WeightMap whole = map_of(shapes);
-  whole.arrays.emplace("a.extra.weight", array(1.f));
-  bind(Scope(whole, "a"));
-  EXPECT_EQ(whole.arrays.size(), 1u);
-  for (auto& [name, shape] : shapes) {
-    WeightMap without = map_of(shapes);
-    without.arrays.erase(name);
-    EXPECT_EQ(test::message_of<WeightError>([&] { bind(Scope(without, "a")); }),
-              name + ": missing; expected shape " + to_string(shape) + ", found no such tensor");
-    WeightMap wrong = map_of(shapes);
-    mx::Shape other = shape;
-    ++other.back();
-    wrong.arrays.insert_or_assign(name, noise(other, 1));
-    EXPECT_EQ(test::message_of<WeightError>([&] { bind(Scope(wrong, "a")); }),
-              name + ": wrong shape; expected " + to_string(shape) + ", found " + to_string(other));
-  }
-}
+using test::Shapes;
 
 const AttentionShape kShape{.dim = 12, .heads = 4, .kv_heads = 2, .head_dim = 6};
 const Shapes kAttention = {{"a.q_proj.weight", {24, 12}},

@@ -8,13 +8,6 @@
 
 namespace mlxcpp::lm {
 
-/// `by`, in the precision of the table that it scales: so transformers rounds it in most models.
-inline float in_precision_of(const nn::Embedding& table, float by) {
-  if (table.w->dtype() == mx::bfloat16) return float(mx::bfloat16_t(by));
-  if (table.w->dtype() == mx::float16) return float(mx::float16_t(by));
-  return by;
-}
-
 /// What some decoders have around the layers.
 struct Around {
   float embed = 1;            // scales what is looked up, not embeddings from outside
@@ -30,7 +23,7 @@ class CausalLm final : public LanguageModel {
   CausalLm(nn::Decoder<Layer> decoder, nn::Head head, const Around& around = {})
       : decoder_(std::move(decoder)),
         head_(std::move(head)),
-        embed_scale_(around.embed_rounded ? in_precision_of(decoder_.embed, around.embed)
+        embed_scale_(around.embed_rounded ? nn::in_precision_of(decoder_.embed, around.embed)
                                           : around.embed),
         logits_scale_(around.logits),
         softcap_(around.softcap) {}
@@ -53,15 +46,21 @@ class CausalLm final : public LanguageModel {
   float embed_scale_, logits_scale_, softcap_;
 };
 
+/// What a decoder is made of, whatever it does with it.
+template <class Layer>
+struct DecoderParts {
+  nn::Decoder<Layer> decoder;
+  nn::Head head;
+};
+
 /// Binds Hugging Face's usual names.  `tied` absent: a head in the checkpoint decides, as
 /// transformers has it.  make_layer(index, scope) gives each layer.
 template <class MakeLayer>
-std::unique_ptr<LanguageModel> make_causal_lm(const nn::DecoderShape& shape,
-                                              float norm_eps,
-                                              std::optional<bool> tied,
-                                              nn::WeightMap& w,
-                                              MakeLayer make_layer,
-                                              const Around& around = {}) {
+auto bind_decoder(const nn::DecoderShape& shape,
+                  float norm_eps,
+                  std::optional<bool> tied,
+                  nn::WeightMap& w,
+                  MakeLayer make_layer) {
   w.drop_containing("rotary_emb.inv_freq");
   bool shares = tied.value_or(!w.has("lm_head.weight"));
   if (shares) w.drop_prefix("lm_head.");
@@ -73,7 +72,19 @@ std::unique_ptr<LanguageModel> make_causal_lm(const nn::DecoderShape& shape,
                           [&](int i) { return make_layer(i, model / "layers" / i); }),
       .norm = {model / "norm", shape.hidden_size, norm_eps}};
   nn::Head head(root / "lm_head", decoder.embed, shape.vocab_size, shape.hidden_size, shares);
-  return std::make_unique<CausalLm<Layer>>(std::move(decoder), std::move(head), around);
+  return DecoderParts<Layer>{std::move(decoder), std::move(head)};
+}
+
+template <class MakeLayer>
+std::unique_ptr<LanguageModel> make_causal_lm(const nn::DecoderShape& shape,
+                                              float norm_eps,
+                                              std::optional<bool> tied,
+                                              nn::WeightMap& w,
+                                              MakeLayer make_layer,
+                                              const Around& around = {}) {
+  auto parts = bind_decoder(shape, norm_eps, tied, w, make_layer);
+  using Layer = typename decltype(parts.decoder.layers)::value_type;
+  return std::make_unique<CausalLm<Layer>>(std::move(parts.decoder), std::move(parts.head), around);
 }
 
 }  // namespace mlxcpp::lm
