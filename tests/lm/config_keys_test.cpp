@@ -72,6 +72,7 @@ const std::map<std::string, std::vector<json>> kOthers = {
     {"full_attention", {{{"rope_type", "linear"}, {"factor", 2.0}}}},
     {"hidden_activation", {"gelu", "silu"}},
     {"num_attention_heads", {16}},
+    {"per_layer_config", {json::object()}},
     {"query_pre_attn_scalar", {8}},
     {"rope_local_base_freq", {77.0}},
     {"sliding_attention", {{{"rope_type", "linear"}, {"factor", 2.0}}}},
@@ -86,6 +87,7 @@ std::vector<json> others(const std::string& key, const json& value) {
   if (value.is_boolean()) all = {!value.get<bool>()};
   if (value.is_number_integer()) all = {value.get<int>() + 1, value.get<int>() * 2, 3};
   if (value.is_number_float()) all = {value.get<double>() * 2, value.get<double>() / 2};
+  if (value.is_object()) all = {json::object()};
   if (value.is_array()) {
     json reversed = json::array(), changed = value;
     for (auto& item : value) reversed.insert(reversed.begin(), item);

@@ -42,10 +42,11 @@ array seeded_tensor(const std::string& name, const mx::Shape& shape) {
   size_t count = 1;
   for (int extent : shape) count *= size_t(extent);
   std::vector<float> values(count);
-  bool norm = name.ends_with("norm.weight");
+  bool factor =  // what multiplies is near one
+      name.ends_with("norm.weight") || name.ends_with("scale") || name.ends_with("scalar");
   for (size_t i = 0; i < count; ++i) {
     float v = float(splitmix64(hash + i) >> 40) / float(1 << 23) - 1;
-    values[i] = norm ? 1 + 0.25f * v : 0.25f * v;
+    values[i] = factor ? 1 + 0.25f * v : 0.25f * v;
   }
   return array(values.data(), shape, mx::float32);
 }

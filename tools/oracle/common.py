@@ -62,14 +62,14 @@ def value(name, count):
 
 WEIGHTS_RULE = (
     "value(name, i) = (splitmix64(fnv1a64(name) + i) >> 40) / 2^23 - 1; "
-    "1-D *norm.weight = 1 + 0.25 * value; all other tensors = 0.25 * value; row-major"
+    "*norm.weight, *scale, *scalar = 1 + 0.25 * value; all other tensors = 0.25 * value; row-major"
 )
 
 
 def seeded(name, shape):
     """The tensor `name` of a golden model: WEIGHTS_RULE."""
     v = value(name, int(np.prod(shape))).reshape(shape)
-    if name.endswith("norm.weight"):
+    if name.endswith(("norm.weight", "scale", "scalar")):
         return np.float32(1) + np.float32(0.25) * v
     return np.float32(0.25) * v
 
