@@ -42,7 +42,7 @@ Entry entry(const std::string& name,
             const std::vector<int>& shape,
             const std::vector<T>& values) {
   std::string bytes(values.size() * sizeof(T), '\0');
-  std::memcpy(bytes.data(), values.data(), bytes.size());
+  if (!values.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
   return {name, dtype, shape_text(shape), bytes};
 }
 
