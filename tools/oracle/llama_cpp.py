@@ -58,7 +58,10 @@ def write_gguf(path, config, weights, outtype):
         # In a process of its own: it has its own gguf module.
         paths = os.pathsep.join(str(sources() / part) for part in ("gguf-py", ""))
         env = {**os.environ, "PYTHONPATH": paths}
-        subprocess.run([sys.executable, __file__, str(folder), str(path), outtype], check=True, env=env, stderr=subprocess.DEVNULL)
+        run = [sys.executable, __file__, str(folder), str(path), outtype]
+        done = subprocess.run(run, env=env, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise SystemExit(done.stderr)
 
 
 def main():

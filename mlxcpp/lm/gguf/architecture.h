@@ -41,6 +41,10 @@ class GgufConfig {
   [[noreturn]] void refuse(std::string_view own,
                            const std::string& expected,
                            const std::string& found) const;
+  /// One number for all layers, or one for each; never empty.
+  std::vector<int> each(std::string_view own) const;
+  /// Of a matrix; nothing where there is none of this name.
+  std::optional<std::int64_t> rows(std::string_view tensor) const;
   bool has_tensor(std::string_view name) const { return file_.find_tensor(name) != nullptr; }
   bool has_bias(std::string_view of) const {  ///< of the first layer's "attn_q" and so on
     return has_tensor("blk.0." + std::string(of) + ".bias");
@@ -104,6 +108,7 @@ struct GgufArchitecture {
 };
 // One table in each file.
 std::vector<GgufArchitecture> gguf_dense();
+std::vector<GgufArchitecture> gguf_gemma();
 std::vector<GgufArchitecture> gguf_experts();
 std::vector<GgufArchitecture> gguf_recurrent();
 std::vector<GgufArchitecture> gguf_delta_nets();

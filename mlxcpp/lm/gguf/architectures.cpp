@@ -30,7 +30,8 @@ const GgufName* find_usual_name(std::string_view name) {
 const std::vector<GgufArchitecture>& gguf_architectures() {
   static const auto all = [] {
     std::vector<GgufArchitecture> rows;
-    for (auto& family : {gguf_dense(), gguf_experts(), gguf_recurrent(), gguf_delta_nets()})
+    for (auto& family :
+         {gguf_dense(), gguf_gemma(), gguf_experts(), gguf_recurrent(), gguf_delta_nets()})
       rows.insert(rows.end(), family.begin(), family.end());
     return rows;
   }();

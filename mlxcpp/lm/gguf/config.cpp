@@ -1,6 +1,7 @@
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/lm/gguf/architecture.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace mlxcpp::lm {
@@ -11,6 +12,22 @@ std::optional<TokenId> gguf_token_id(const io::Gguf& g, const char* key) {
 
 GgufConfig::GgufConfig(const io::Gguf& file)
     : file_(file), architecture_(file.need<std::string>("general.architecture")) {}
+
+std::vector<int> GgufConfig::each(std::string_view own) const {
+  auto entry = std::ranges::find(file_.metadata(), key(own), &io::GgufEntry::key);
+  if (entry == file_.metadata().end() || !std::holds_alternative<io::GgufList>(entry->value))
+    return {need<int>(own)};
+  auto all = need<std::vector<int>>(own);
+  if (all.empty())
+    throw WeightError(describe(file_.label() + ": " + key(own), "empty", "one for each layer"));
+  return all;
+}
+
+std::optional<std::int64_t> GgufConfig::rows(std::string_view tensor) const {
+  const auto* t = file_.find_tensor(tensor);
+  if (!t || t->shape.size() != 2) return {};
+  return t->shape[0];
+}
 
 void GgufConfig::refuse(std::string_view own,
                         const std::string& expected,
@@ -51,13 +68,13 @@ int GgufConfig::head_dim() const {
 }
 
 GgufConfig& GgufConfig::extents() {
-  const auto* table = file_.find_tensor("token_embd.weight");
-  if (!table || table->shape.size() != 2)
+  auto vocabulary = rows("token_embd.weight");
+  if (!vocabulary)
     throw WeightError(describe(file_.label() + ": token_embd.weight", "missing or not a matrix"));
   need<int>("hidden_size", "embedding_length")
       .is("num_hidden_layers", layers())
       .need<int>("max_position_embeddings", "context_length")
-      .is("vocab_size", table->shape[0])
+      .is("vocab_size", *vocabulary)
       .is("tie_word_embeddings", !has_tensor("output.weight"));
   return *this;
 }

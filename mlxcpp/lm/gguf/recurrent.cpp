@@ -5,14 +5,16 @@
 namespace mlxcpp::lm {
 namespace {
 
+constexpr size_t kMostLayers = 10000;
+
 void lfm2(GgufConfig& c) {
   c.is("model_type", "lfm2").extents().rope();
-  auto kv_heads = c.need<std::vector<int>>("attention.head_count_kv");
+  auto kv_heads = c.each("attention.head_count_kv");
   std::vector<std::string> types;
   for (int heads : kv_heads) types.push_back(heads > 0 ? "full_attention" : "conv");
   c.need<int>("num_attention_heads", "attention.head_count")
       .may<int>("head_dim", "attention.key_length")
-      .is("num_key_value_heads", kv_heads.empty() ? 0 : std::ranges::max(kv_heads))
+      .is("num_key_value_heads", std::ranges::max(kv_heads))
       .is("layer_types", types)
       .need<int>("block_ff_dim", "feed_forward_length")
       .is("block_auto_adjust_ff_dim", false)
@@ -55,6 +57,77 @@ void falcon_h1(GgufConfig& c) {
       .is("mlp_bias", c.has_bias("ffn_gate"));
 }
 
+/// A letter for each layer, by what it has.
+std::string nemotron_layers(const GgufConfig& c) {
+  std::string pattern;
+  for (int i = 0; i < c.layers(); ++i) {
+    auto has = [&](const char* name) {
+      return c.has_tensor("blk." + std::to_string(i) + "." + name + ".weight");
+    };
+    if (pattern.size() >= kMostLayers)
+      c.refuse("block_count", "at most 10000", std::to_string(c.layers()));
+    pattern += has("ffn_gate_inp") ? 'E' : has("ffn_up") ? '-' : has("attn_q") ? '*' : 'M';
+  }
+  return pattern;
+}
+
+void nemotron_h(GgufConfig& c) {
+  auto pattern = nemotron_layers(c);
+  c.is("model_type", "nemotron_h").extents().is("hybrid_override_pattern", pattern);
+  mamba(c, {"mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel"});
+  auto plain = pattern.find('-');
+  auto width = c.rows("blk." + std::to_string(plain) + ".ffn_up.weight");
+  auto eps = c.find<float>("attention.layer_norm_rms_epsilon");
+  c.need<int>("num_attention_heads", "attention.head_count")
+      .is("num_key_value_heads", std::ranges::max(c.each("attention.head_count_kv")))
+      .is("head_dim", c.head_dim())
+      .is("intermediate_size", width.value_or(1))  // of plain networks, where there are any
+      .is("layer_norm_epsilon", eps ? *eps : c.need<float>("attention.layer_norm_epsilon"));
+  if (pattern.find('E') == pattern.npos) return;
+  c.need<int>("n_routed_experts", "expert_count")
+      .need<int>("num_experts_per_tok", "expert_used_count")
+      .need<int>("moe_intermediate_size", "expert_feed_forward_length")
+      .need<int>("moe_shared_expert_intermediate_size", "expert_shared_feed_forward_length")
+      .may<int>("moe_latent_size", "moe_latent_size")
+      .is("n_group", c.find<int>("expert_group_count").value_or(1))
+      .is("topk_group", c.find<int>("expert_group_used_count").value_or(1))
+      .is("norm_topk_prob", c.find<bool>("expert_weights_norm").value_or(false))
+      .is("routed_scaling_factor", c.find<float>("expert_weights_scale").value_or(1));
+}
+
+/// Mamba 2's own names, and those of what stands in other layers.
+std::vector<GgufName> with_mamba(std::vector<GgufName> names) {
+  std::vector<GgufName> all = {{"token_embd", "backbone.embeddings"},
+                               {"output_norm", "backbone.norm_f"},
+                               {"attn_norm", "norm"},
+                               {"ssm_in", "mixer.in_proj"},
+                               {"ssm_conv1d.weight", "mixer.conv1d.weight", depthwise},
+                               {"ssm_conv1d.bias", "mixer.conv1d.bias"},
+                               {"ssm_dt.bias", "mixer.dt_bias"},
+                               {"ssm_a", "mixer.A_log", log_of_negative},
+                               {"ssm_d", "mixer.D", flat},
+                               {"ssm_norm.weight", "mixer.norm.weight", flat},
+                               {"ssm_out", "mixer.out_proj"}};
+  all.insert(all.end(), names.begin(), names.end());
+  return all;
+}
+
+/// Queries and keys are interleaved in a file, which nothing notices: they do not turn.
+const std::vector<GgufName> kNemotron = {{"attn_q", "mixer.q_proj"},
+                                         {"attn_k", "mixer.k_proj"},
+                                         {"attn_v", "mixer.v_proj"},
+                                         {"attn_output", "mixer.o_proj"},
+                                         {"ffn_up", "mixer.up_proj"},
+                                         {"ffn_down", "mixer.down_proj"},
+                                         {"ffn_gate_inp", "mixer.gate"},
+                                         {"exp_probs_b.bias", "mixer.gate.e_score_correction_bias"},
+                                         {"ffn_up_exps", "mixer.switch_mlp.up_proj"},
+                                         {"ffn_down_exps", "mixer.switch_mlp.down_proj"},
+                                         {"ffn_up_shexp", "mixer.shared_experts.up_proj"},
+                                         {"ffn_down_shexp", "mixer.shared_experts.down_proj"},
+                                         {"ffn_latent_down", "mixer.fc1_latent_proj"},
+                                         {"ffn_latent_up", "mixer.fc2_latent_proj"}};
+
 }  // namespace
 
 std::vector<GgufArchitecture> gguf_recurrent() {
@@ -73,20 +146,16 @@ std::vector<GgufArchitecture> gguf_recurrent() {
                  {"ffn_gate", "feed_forward.w1"},
                  {"ffn_down", "feed_forward.w2"},
                  {"ffn_up", "feed_forward.w3"}}},
-      {.name = "mamba2",
-       .config = mamba2,
-       .names = {{"token_embd", "backbone.embeddings"},
-                 {"output_norm", "backbone.norm_f"},
-                 {"attn_norm", "norm"},
-                 {"ssm_in", "mixer.in_proj"},
-                 {"ssm_conv1d.weight", "mixer.conv1d.weight", depthwise},
-                 {"ssm_conv1d.bias", "mixer.conv1d.bias"},
-                 {"ssm_dt.bias", "mixer.dt_bias"},
-                 {"ssm_a", "mixer.A_log", log_of_negative},
-                 {"ssm_d", "mixer.D", flat},
-                 {"ssm_norm.weight", "mixer.norm.weight", flat},
-                 {"ssm_out", "mixer.out_proj"}},
+      {.name = "mamba2", .config = mamba2, .names = with_mamba({}), .layers = "backbone.layers"},
+      {.name = "nemotron_h",
+       .config = nemotron_h,
+       .names = with_mamba(kNemotron),
        .layers = "backbone.layers"},
+      {.name = "nemotron_h_moe",
+       .config = nemotron_h,
+       .names = with_mamba(kNemotron),
+       .layers = "backbone.layers",
+       .experts = true},
       {.name = "falcon-h1",
        .config = falcon_h1,
        .names = {{"output_norm", "model.final_layernorm"},

@@ -1,6 +1,6 @@
 """The rows of the gemma4_text golden table."""
 
-from .row import ABSENT, HF, HF_ALONE, Row, quantized
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized
 
 FULL = {"rope_type": "proportional", "partial_rotary_factor": 0.5, "rope_theta": 1000000.0}
 SLIDING = {"rope_type": "default", "rope_theta": 10000.0}
@@ -169,4 +169,20 @@ ROWS = [
         converted=True,
         per_layer={f"model.layers.{i}.router.proj": {"group_size": 64, "bits": 8} for i in range(2)},
     ),
+]
+
+# The converter asks for the keys that only some models have.
+IN_GGUF = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size_per_layer_input": 288,
+    "hidden_size_per_layer_input": 4,
+    "moe_intermediate_size": None,
+}
+GGUF = [
+    gguf(changes=IN_GGUF, kind="f32", dtype="float32", **TIED),
+    gguf("double_wide", {**IN_GGUF, "use_double_wide_mlp": True, **ropes({**FULL, "rope_theta": 500.0}, {**SLIDING, "rope_theta": 100.0})}, kind="f32", dtype="float32", **TIED),
+    gguf("large", {**IN_GGUF, **LARGE, **MOE, "attention_k_eq_v": True, "num_key_value_heads": 2, "num_global_key_value_heads": 1}, **TIED),
 ]

@@ -1,6 +1,6 @@
 """The rows of the nemotron_h golden table."""
 
-from .row import ABSENT, HF, HF_ALONE, Row, quantized
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized
 
 BASE = {
     "architectures": ["NemotronHForCausalLM"],
@@ -100,4 +100,15 @@ ROWS = [
             "backbone.layers.2.mixer.o_proj": False,
         },
     ),
+]
+
+# llama.cpp has the dense ones and those with experts apart, the latter without a plain network; only
+# its converter reads mamba_d_head.
+IN_GGUF = {"hidden_size": 16, "head_dim": 8, "mamba_num_heads": 4, "num_hidden_layers": 3, "mamba_d_head": 8}
+EXPERTS = {**IN_GGUF, "hybrid_override_pattern": "M*E", "n_routed_experts": 4}
+DENSE = {k: ABSENT for k in BASE if "expert" in k or k.startswith("moe_")}
+GGUF = [
+    gguf("dense", {**IN_GGUF, **DENSE, "hybrid_override_pattern": "M-*"}, kind="f32", dtype="float32"),
+    gguf(changes=EXPERTS, kind="f32", dtype="float32"),
+    gguf("latent", {**EXPERTS, "moe_latent_size": 8, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2}, kind="f32", dtype="float32"),
 ]
