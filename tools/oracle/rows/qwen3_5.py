@@ -34,8 +34,9 @@ TYPES = ["full_attention", "linear_attention"]
 OUTSIDE = {"rope_parameters": ABSENT, "rope_theta": 50.0, "partial_rotary_factor": 0.75}
 YARN = {**ROPE, "rope_type": "yarn", "factor": 4.0}
 SMALL = {"intermediate_size": 32, "vocab_size": 64}
-SEEING = {"model.visual.patch_embed.proj.weight": (8, 3), "model.visual.merger.norm.weight": (8,)}
-FURTHER = {"mtp.fc.weight": (32, 64), "mtp.layers.0.input_layernorm.weight": (32,)}
+# As they are published, and as other tools store them.
+SEEING = {"model.visual.merger.norm.weight": (8,), "vision_tower.patch_embed.proj.weight": (8, 3)}
+FURTHER = {"mtp.layers.0.input_layernorm.weight": (32,), "language_model.mtp.fc.weight": (32, 64)}
 ROUNDED = "mlx-lm adds the norms' one in bfloat16"
 
 
