@@ -6,6 +6,7 @@
 #include <mlx/ops.h>
 #include <mlx/utils.h>
 
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -69,6 +70,12 @@ Mask make_mask(const KvView& kv, const AttentionArgs& a) {
   return {"", allowed(kv, a)};
 }
 
+/// The mask, also where MLX has a name for it; nothing where every query may see every column.
+std::optional<array> visible(const KvView& kv) {
+  Mask m = make_mask(kv, {});
+  return m.mode == "causal" ? allowed(kv, {}) : m.allowed;
+}
+
 /// Scores written out: a cap between score and softmax has no fused form.
 array composed(const array& q, const KvView& kv, const AttentionArgs& a) {
   int K = kv.k.shape(1), H = q.shape(1);
@@ -111,16 +118,35 @@ array latent_attention(const array& q_nope,
                        const LatentArgs& a,
                        const std::optional<array>& chosen) {
   array scores = mx::matmul(scale(q_rope, a.scale), mx::swapaxes(kv.v, -1, -2));
-  Mask m = make_mask(kv, {});
-  if (m.mode == "causal") m.allowed = allowed(kv, {});
-  if (chosen) m.allowed = m.allowed ? mx::logical_and(*m.allowed, *chosen) : *chosen;
-  if (m.allowed) scores = mx::where(*m.allowed, scores, array(kLowest, scores.dtype()));
+  auto seen = visible(kv);
+  if (chosen) seen = seen ? mx::logical_and(*seen, *chosen) : *chosen;
+  if (seen) scores = mx::where(*seen, scores, array(kLowest, scores.dtype()));
   auto attend = [&](const array& q, const array& k, const array& v) {
     return mx::fast::scaled_dot_product_attention(q, k, v, a.scale, "", scores);
   };
   if (q_nope.shape(2) == 1)  // one query: cheaper in the latent space than to expand every key
     return linear(attend(linear(q_nope, a.up_k), kv.k, kv.k), a.up_v);
   return attend(q_nope, linear_back(kv.k, a.up_k), linear(kv.k, a.up_v));
+}
+
+std::optional<array> best_keys(const array& q, const array& weights, const KvView& kv, int k) {
+  int columns = kv.k.shape(2);
+  if (columns <= k) return {};
+  auto f32 = [](const array& x) { return mx::stop_gradient(mx::astype(x, mx::float32)); };
+  array keys = mx::swapaxes(f32(kv.k), -1, -2);
+  auto heads = mx::split(f32(q), q.shape(1), 1);                              // each (B, 1, L, d)
+  auto shares = mx::split(mx::expand_dims(f32(weights), 1), q.shape(1), -1);  // (B, 1, L, 1)
+  // Head by head: scores of all heads at once would take as many times the memory.
+  array scores(0.f);
+  for (size_t h = 0; h < heads.size(); ++h)
+    scores = mx::add(scores,
+                     mx::multiply(shares[h], mx::maximum(mx::matmul(heads[h], keys), array(0.f))));
+  auto seen = visible(kv);
+  if (seen) scores = mx::where(*seen, scores, array(-std::numeric_limits<float>::infinity()));
+  auto last = mx::split(
+      mx::partition(scores, columns - k, -1), mx::Shape{columns - k, columns - k + 1}, -1)[1];
+  array best = mx::greater_equal(scores, last);
+  return seen ? mx::logical_and(*seen, best) : best;
 }
 
 array split_heads(const array& x, int head_dim) {

@@ -32,6 +32,12 @@ array latent_attention(const array& q_nope,
                        const LatentArgs& args,
                        const std::optional<array>& chosen = {});
 
+/// Keys that an indexer leaves to each query: the k of those that it may see which score best, and
+/// all that score as much as the last of them.  A score is the sum over heads of weight times
+/// max(q . key, 0).  q: (B, H, L, d), weights: (B, L, H), keys: a view of k (B, 1, S, d)
+/// -> (B, 1, L, S) bool; nothing where there are no more than k keys.  Gradients stop.
+std::optional<array> best_keys(const array& q, const array& weights, const KvView& keys, int k);
+
 array split_heads(const array& x, int head_dim);  ///< (B, L, H*d) -> (B, H, L, d), whatever H is
 array merge_heads(const array& x);                ///< (B, H, L, d) -> (B, L, H*d)
 

@@ -13,6 +13,10 @@ array rms_norm(const array& x, const Param& weight, float eps) {
   return mx::fast::rms_norm(x, w, eps);
 }
 
+array layer_norm(const array& x, const Param& weight, const Param& bias, float eps) {
+  return mx::fast::layer_norm(x, mx::astype(*weight, x.dtype()), mx::astype(*bias, x.dtype()), eps);
+}
+
 std::optional<Activation> activation_of(const std::string& name) {
   if (name == "silu" || name == "swish") return Activation::silu;
   if (name == "gelu") return Activation::gelu;

@@ -10,6 +10,8 @@ namespace mlxcpp::ops {
 
 /// x: (..., D), in the dtype of x; sums in float32.  A null weight means no scale.
 array rms_norm(const array& x, const Param& weight, float eps);
+/// x: (..., D), in the dtype of x; without the mean, and with a bias.
+array layer_norm(const array& x, const Param& weight, const Param& bias, float eps);
 
 /// An enum, not a function: a fused kernel must be able to name it.
 enum class Activation { silu, gelu, gelu_tanh, relu2 };

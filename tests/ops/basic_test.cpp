@@ -37,6 +37,20 @@ TEST(RmsNorm, equals_the_formula_with_and_without_a_weight) {
   EXPECT_LT(difference(rms_norm(x, nullptr, 0.01f), norm_loop(x, nullptr, 0.01)), 1e-5);
 }
 
+TEST(LayerNorm, takes_out_the_mean_and_adds_a_bias) {
+  array x = noise({5, 24}, 1), w = noise({24}, 2), b = noise({24}, 3);
+  auto param = [](const array& a) { return std::make_shared<array>(a); };
+  Numbers in(x), weight(w), bias(b), want = in;
+  for (int r = 0; r < 5; ++r) {
+    double mean = 0, sum = 0;
+    for (int d = 0; d < 24; ++d) mean += in(r, d) / 24;
+    for (int d = 0; d < 24; ++d) sum += (in(r, d) - mean) * (in(r, d) - mean);
+    for (int d = 0; d < 24; ++d)
+      want(r, d) = (in(r, d) - mean) / std::sqrt(sum / 24 + 0.01) * weight(d) + bias(d);
+  }
+  EXPECT_LT(difference(layer_norm(x, param(w), param(b), 0.01f), want), 1e-5);
+}
+
 TEST(RmsNorm, keeps_the_dtype_of_its_input_whatever_the_weights_is) {
   array x = noise({5, 24}, 1), half = noise({24}, 2, mx::float16);
   Numbers weight(half);
