@@ -30,7 +30,6 @@ void LatentShape::fields(io::Fields& f) {
       .may("v_head_dim", &v_head_dim)
       .may("attention_bias", &bias);
   rope.fields(f);
-  f.may("rope_interleave", &rope.rope_traditional);
   for (auto [key, value] : {std::pair{"kv_lora_rank", kv_lora_rank},
                             {"q_lora_rank", q_lora_rank.value_or(1)},
                             {"qk_nope_head_dim", qk_nope_head_dim},

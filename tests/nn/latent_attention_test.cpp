@@ -1,7 +1,9 @@
-// Latent attention binds what a converted checkpoint has, and split_kv_b makes that of a raw one.
+// Latent attention binds what a converted checkpoint has, and split_kv_b makes that of a raw one;
+// the indexer beside it chooses by a kernel of its own.
 #include "mlxcpp/nn/latent_attention.h"
 
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/nn/key_indexer.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"
 
@@ -9,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -101,6 +104,38 @@ TEST(LatentAttention, binds_low_ranks_and_biases_where_there_are_any) {
     EXPECT_EQ(kept.k_dim, kRank);
     EXPECT_EQ(kept.v_dim, kTurned);
     EXPECT_FLOAT_EQ(attention.up.scale, 1 / std::sqrt(9.f));
+  }
+}
+
+TEST(KeyIndexer, keeps_keys_of_its_own_and_chooses_only_where_there_are_more_than_it_leaves) {
+  constexpr int kDim = 8;
+  WeightMap map;
+  for (auto& [name, extents] : std::map<std::string, mx::Shape>{{"wq_b.weight", {2 * kDim, 7}},
+                                                                {"wk.weight", {kDim, 12}},
+                                                                {"k_norm.weight", {kDim}},
+                                                                {"k_norm.bias", {kDim}},
+                                                                {"weights_proj.weight", {2, 12}}})
+    map.arrays.emplace("a." + name, noise(extents, 1));
+  KeyIndexer indexer(
+      Scope(map, "a"), {.index_n_heads = 2, .index_head_dim = kDim, .index_topk = 3}, shape(7));
+  EXPECT_TRUE(map.arrays.empty());
+  EXPECT_EQ(indexer.layout().heads, 1);
+  EXPECT_EQ(indexer.layout().k_dim, kDim);
+  EXPECT_FALSE(indexer.rope.traditional) << "halves, where the attention turns pairs";
+  for (int length : {3, 5}) {
+    ops::Layer layer{std::make_shared<ops::Rows>(1, length, std::vector{0}, std::vector{length}),
+                     {nullptr, nullptr},
+                     {}};
+    auto chosen = indexer(noise({1, length, 12}, 2), noise({1, length, 7}, 3), layer);
+    ASSERT_EQ(chosen.has_value(), length > 3);
+    if (!chosen) continue;
+    Numbers left(*chosen);
+    for (int i = 0; i < length; ++i) {
+      int count = 0;
+      for (int j = 0; j < length; ++j) count += left(0, 0, i, j) != 0;
+      EXPECT_GE(count, std::min(i + 1, 3));
+      EXPECT_LE(count, i + 1);
+    }
   }
 }
 

@@ -33,7 +33,8 @@ struct Config {
     attention.rope.max_position_embeddings = 4096;
     attention.fields(f);
     moe.fields(f);
-    f.may("rms_norm_eps", &rms_norm_eps)
+    f.may("rope_interleave", &attention.rope.rope_traditional)
+        .may("rms_norm_eps", &rms_norm_eps)
         .may("tie_word_embeddings", &tie_word_embeddings)
         .may("hidden_act", &hidden_act);
   }
