@@ -33,10 +33,12 @@ struct Row {
 };
 constexpr std::array kModels = {
     Row{"deepseek_v3", make_deepseek_v3},
+    Row{"deepseek_v32", make_deepseek_v32},
     Row{"falcon_h1", make_falcon_h1},
     Row{"gemma3_text", make_gemma3_text},
     Row{"gemma4", make_gemma4},
     Row{"gemma4_text", make_gemma4_text},
+    Row{"glm_moe_dsa", make_glm_moe_dsa},
     Row{"gpt_oss", make_gpt_oss},
     Row{"lfm2", make_lfm2},
     Row{"llama", make_llama},

@@ -113,6 +113,26 @@ TEST(DeepseekV3, leaves_out_layers_beyond_the_last_as_multi_token_prediction_has
   EXPECT_EQ(refusal("deepseek_v3_plain", {{"num_hidden_layers", 2}}), "no error");
 }
 
+TEST(DeepseekV32, refuses_indexers_that_do_not_fit) {
+  for (std::string key : {"index_n_heads", "index_topk"})
+    EXPECT_EQ(refusal("deepseek_v32_plain", {{key, 0}}),
+              "config." + key + ": expected a positive number, found 0");
+  EXPECT_EQ(refusal("deepseek_v32_plain", {{"index_head_dim", 6}}),
+            "config.index_head_dim: expected a number from 8 to 2147483647, found 6");
+  EXPECT_EQ(refusal("deepseek_v32_plain", {{"index_head_dim", 1 << 30}}),
+            "config.index_head_dim: expected a product that fits 32 bits, found 8 * 1073741824");
+  EXPECT_EQ(refusal("deepseek_v32_plain", {}, "model.layers.1.self_attn.indexer.k_norm.bias"),
+            "model.layers.1.self_attn.indexer.k_norm.bias: missing; expected shape (16), found no "
+            "such tensor");
+}
+
+TEST(DeepseekV32, needs_a_known_type_for_each_layer) {
+  EXPECT_EQ(refusal("deepseek_v32_plain", {{"mlp_layer_types", {"dense", "sparse"}}}),
+            "config.mlp_layer_types: wrong length; expected 3, found 2");
+  EXPECT_EQ(refusal("deepseek_v32_plain", {{"mlp_layer_types", {"dense", "moe", "sparse"}}}),
+            "config.mlp_layer_types: unknown type; expected dense or sparse, found moe");
+}
+
 TEST(FalconH1, needs_widths_that_fit) {
   EXPECT_EQ(refusal("falcon_h1_plain", {{"mamba_d_ssm", 50}}),
             "config.mamba_d_ssm: expected a multiple of mamba_n_heads (6), found 50");
@@ -273,6 +293,25 @@ TEST(Gemma4, names_keys_inside_of_the_text_part) {
       "gelu_pytorch_tanh, found mish");
   EXPECT_EQ(refusal("gemma4_plain", {{"text_config", nullptr}}),
             "config.text_config: missing; expected object");
+}
+
+TEST(GlmMoeDsa, needs_an_indexer_before_layers_that_share_its_choice) {
+  EXPECT_EQ(refusal("glm_moe_dsa_plain", {{"indexer_types", {"shared", "full", "full"}}}),
+            "config.indexer_types: nothing to share yet; expected a first layer with an indexer, "
+            "found none");
+  EXPECT_EQ(refusal("glm_moe_dsa_plain", {{"indexer_types", {"full", "shared"}}}),
+            "config.indexer_types: wrong length; expected 3, found 2");
+  EXPECT_EQ(refusal("glm_moe_dsa_plain", {{"index_topk_pattern", "FXS"}}),
+            "config.index_topk_pattern: unknown type; expected full or shared, found X");
+  EXPECT_EQ(refusal("glm_moe_dsa_plain", {{"index_topk_pattern", "FS"}}),
+            "config.index_topk_pattern: wrong length; expected 3, found 2");
+  EXPECT_EQ(refusal("glm_moe_dsa_plain", {{"index_topk_freq", 0}}),
+            "config.index_topk_freq: expected a positive number, found 0");
+  EXPECT_EQ(refusal("glm_moe_dsa_plain", {{"index_topk_freq", 2}, {"index_skip_topk_offset", 0}}),
+            "config.index_topk_freq: nothing to share yet; expected a first layer with an indexer, "
+            "found none");
+  EXPECT_EQ(refusal("glm_moe_dsa_plain", {{"index_skip_topk_offset", -1}}),
+            "config.index_skip_topk_offset: expected a number from 0 to 2147483647, found -1");
 }
 
 TEST(Lfm2, needs_a_known_type_for_each_layer) {

@@ -10,11 +10,13 @@ namespace mlxcpp::lm {
 /// Of a canonical model_type; null when this room has none.
 MakeModel find_model(std::string_view model_type);
 
+MakeModelFunction make_deepseek_v32;
 MakeModelFunction make_deepseek_v3;
 MakeModelFunction make_falcon_h1;
 MakeModelFunction make_gemma3_text;
 MakeModelFunction make_gemma4;
 MakeModelFunction make_gemma4_text;
+MakeModelFunction make_glm_moe_dsa;
 MakeModelFunction make_gpt_oss;
 MakeModelFunction make_lfm2;
 MakeModelFunction make_llama;
