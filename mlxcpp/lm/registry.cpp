@@ -36,6 +36,7 @@ constexpr std::array kModels = {
     Row{"deepseek_v32", make_deepseek_v32},
     Row{"falcon_h1", make_falcon_h1},
     Row{"gemma3_text", make_gemma3_text},
+    Row{"gemma3n", make_gemma3n},
     Row{"gemma4", make_gemma4},
     Row{"gemma4_text", make_gemma4_text},
     Row{"glm_moe_dsa", make_glm_moe_dsa},

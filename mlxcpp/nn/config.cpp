@@ -11,14 +11,17 @@ namespace mlxcpp::nn {
 void DecoderShape::fields(io::Fields& f) {
   for (auto [key, extent] : {std::pair{"hidden_size", &hidden_size},
                              {"num_hidden_layers", &num_hidden_layers},
-                             {"intermediate_size", &intermediate_size},
                              {"num_attention_heads", &num_attention_heads},
                              {"vocab_size", &vocab_size}})
     *extent ? f.may(key, extent) : f.need(key, extent);
+  if (!width_by_layer) {
+    const char* key = "intermediate_size";
+    intermediate_size ? f.may(key, &intermediate_size) : f.need(key, &intermediate_size);
+    io::require_positive(f.where(key), intermediate_size);
+  }
   f.may("num_key_value_heads", &num_key_value_heads).may("head_dim", &head_dim);
   for (auto [key, value] : {std::pair{"hidden_size", hidden_size},
                             {"num_hidden_layers", num_hidden_layers},
-                            {"intermediate_size", intermediate_size},
                             {"num_attention_heads", num_attention_heads},
                             {"num_key_value_heads", kv_heads()},
                             {"vocab_size", vocab_size}})

@@ -17,6 +17,7 @@ namespace mlxcpp::nn {
 struct DecoderShape {
   int hidden_size, num_hidden_layers, intermediate_size, num_attention_heads, vocab_size;
   std::optional<int> num_key_value_heads, head_dim;
+  bool width_by_layer = false;  // intermediate_size is the model's to read
 
   void fields(io::Fields& f);
   int kv_heads() const { return num_key_value_heads.value_or(num_attention_heads); }

@@ -205,6 +205,46 @@ TEST(Gemma3Text, names_a_tensor_that_is_not_there) {
             "tensor");
 }
 
+TEST(Gemma3n, needs_a_width_and_a_sparsity_for_each_layer) {
+  EXPECT_EQ(refusal("gemma3n_plain", {{"text_config.intermediate_size", {48, 48}}}),
+            "config.text_config.intermediate_size: wrong length; expected 4, found 2");
+  EXPECT_EQ(refusal("gemma3n_plain", {{"text_config.intermediate_size", {48, 48, 0, 32}}}),
+            "config.text_config.intermediate_size: expected a positive number, found 0");
+  EXPECT_EQ(refusal("gemma3n_plain", {{"text_config.intermediate_size", json::array()}}),
+            "config.text_config.intermediate_size: wrong length; expected 4, found 0");
+  EXPECT_EQ(refusal("gemma3n_plain", {{"text_config.activation_sparsity_pattern", {0.5}}}),
+            "config.text_config.activation_sparsity_pattern: wrong length; expected 4, found 1");
+  EXPECT_EQ(
+      refusal("gemma3n_plain", {{"text_config.activation_sparsity_pattern", {0.5, 1.0, 0.0, 0.0}}}),
+      "config.text_config.activation_sparsity_pattern: expected a number from 0.0 to 0.9999, "
+      "found 1.0");
+}
+
+TEST(Gemma3n, refuses_streams_that_are_none) {
+  EXPECT_EQ(refusal("gemma3n_plain", {{"text_config.altup_num_inputs", 0}}),
+            "config.text_config.altup_num_inputs: expected a positive number, found 0");
+  EXPECT_EQ(
+      refusal("gemma3n_plain", {{"text_config.altup_num_inputs", 1 << 16}}),
+      "config.text_config.altup_num_inputs: expected a product that fits 32 bits, found 65536 "
+      "* 65536");
+  EXPECT_EQ(refusal("gemma3n_plain", {{"text_config.altup_active_idx", 3}}),
+            "config.text_config.altup_active_idx: expected a number from 0 to 2, found 3");
+}
+
+TEST(Gemma3n, refuses_extents_that_are_none) {
+  for (std::string key :
+       {"laurel_rank", "hidden_size_per_layer_input", "vocab_size_per_layer_input"})
+    EXPECT_EQ(refusal("gemma3n_plain", {{"text_config." + key, 0}}),
+              "config.text_config." + key + ": expected a positive number, found 0");
+  EXPECT_EQ(refusal("gemma3n_plain", {{"text_config.hidden_size_per_layer_input", 1 << 30}}),
+            "config.text_config.hidden_size_per_layer_input: expected a product that fits 32 bits, "
+            "found 4 * 1073741824");
+  EXPECT_EQ(refusal("gemma3n_plain", {{"text_config.final_logit_softcapping", 0}}),
+            "config.text_config.final_logit_softcapping: expected a positive number, found 0.0");
+  EXPECT_EQ(refusal("gemma3n_plain", {{"text_config.num_kv_shared_layers", 4}}),
+            "config.text_config.num_kv_shared_layers: expected a number from 0 to 3, found 4");
+}
+
 TEST(Gemma4Text, refuses_layers_that_read_keys_of_no_layer) {
   EXPECT_EQ(refusal("gemma4_text_plain", {{"num_kv_shared_layers", 4}}),
             "config.num_kv_shared_layers: expected a number from 0 to 3, found 4");

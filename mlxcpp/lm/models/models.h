@@ -14,6 +14,7 @@ MakeModelFunction make_deepseek_v32;
 MakeModelFunction make_deepseek_v3;
 MakeModelFunction make_falcon_h1;
 MakeModelFunction make_gemma3_text;
+MakeModelFunction make_gemma3n;
 MakeModelFunction make_gemma4;
 MakeModelFunction make_gemma4_text;
 MakeModelFunction make_glm_moe_dsa;
