@@ -35,6 +35,7 @@ constexpr std::array kModels = {
     Row{"deepseek_v3", make_deepseek_v3},
     Row{"deepseek_v32", make_deepseek_v32},
     Row{"falcon_h1", make_falcon_h1},
+    Row{"gemma3", make_gemma3},
     Row{"gemma3_text", make_gemma3_text},
     Row{"gemma3n", make_gemma3n},
     Row{"gemma4", make_gemma4},

@@ -48,6 +48,13 @@ TEST(Gemma3Text, names_a_tensor_that_is_not_there) {
             "tensor");
 }
 
+TEST(Gemma3, names_keys_inside_of_the_text_part) {
+  EXPECT_EQ(refusal("gemma3_plain", {{"text_config.sliding_window", 0}}),
+            "config.text_config.sliding_window: expected a positive number, found 0");
+  EXPECT_EQ(refusal("gemma3_plain", {{"text_config", nullptr}}),
+            "config.text_config: missing; expected object");
+}
+
 TEST(Gemma3n, needs_a_width_and_a_sparsity_for_each_layer) {
   EXPECT_EQ(refusal("gemma3n_plain", {{"text_config.intermediate_size", {48, 48}}}),
             "config.text_config.intermediate_size: wrong length; expected 4, found 2");

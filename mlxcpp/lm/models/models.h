@@ -13,6 +13,7 @@ MakeModel find_model(std::string_view model_type);
 MakeModelFunction make_deepseek_v32;
 MakeModelFunction make_deepseek_v3;
 MakeModelFunction make_falcon_h1;
+MakeModelFunction make_gemma3;
 MakeModelFunction make_gemma3_text;
 MakeModelFunction make_gemma3n;
 MakeModelFunction make_gemma4;
