@@ -186,6 +186,12 @@ def config_fp8(block):
 
 
 SKIPPED = "model.layers.0.mlp.down_proj"
+LATENT = ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]
+MLP = ["gate_proj", "up_proj", "down_proj"]
+ALL_BUT_EXPERTS = [
+    *(f"model.layers.{i}.self_attn.{name}" for i in range(2) for name in LATENT),
+    *(f"model.layers.{path}.{name}" for path in ("0.mlp", "1.mlp.shared_experts") for name in MLP),
+]
 ROWS = {
     # name: (packer, its settings, quantization_config, changes of the model's config, dense projections)
     "awq": (awq, {"group": 32}, config_awq(32, [SKIPPED]), {}, [SKIPPED]),
@@ -204,6 +210,9 @@ ROWS = {
                                    strategy="tensor_group", group_size=16), {}, []),
     "fp8": (fp8, {"block": [64, 64]}, config_fp8([64, 64]), SMALL, []),
     "fp8_tensor": (fp8, {"scale_name": "weight_scale"}, config_fp8(None), SMALL, []),
+    # As Moonshot publishes Kimi K2 Thinking: experts alone are packed.
+    "ct_int4_experts": (pack_quantized, {"group": 32}, config_ct("pack-quantized", **int_weights(32)),
+                        {**deepseek_v3.SMALL, "model_type": "deepseek_v3"}, ALL_BUT_EXPERTS),
     # As DeepSeek publishes it: projections of more than one block, and one of less.
     "fp8_128": (fp8, {"block": [128, 128]}, config_fp8([128, 128]), FEW_EXPERTS, []),
 }
