@@ -43,6 +43,8 @@ class GgufConfig {
                            const std::string& found) const;
   /// One number for all layers, or one for each; never empty.
   std::vector<int> each(std::string_view own) const;
+  /// A list of float32 with infinities, which need() refuses.
+  std::vector<float> need_with_infinities(std::string_view own) const;
   /// Of a matrix; nothing where there is none of this name.
   std::optional<std::int64_t> rows(std::string_view tensor) const;
   bool has_tensor(std::string_view name) const { return file_.find_tensor(name) != nullptr; }
@@ -85,6 +87,7 @@ class GgufConfig {
 
  private:
   int heads() const;
+  const io::GgufList* find_list(std::string_view own) const;
   const io::Gguf& file_;
   std::string architecture_;
 };

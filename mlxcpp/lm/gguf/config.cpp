@@ -2,6 +2,7 @@
 #include "mlxcpp/lm/gguf/architecture.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace mlxcpp::lm {
@@ -13,10 +14,24 @@ std::optional<TokenId> gguf_token_id(const io::Gguf& g, const char* key) {
 GgufConfig::GgufConfig(const io::Gguf& file)
     : file_(file), architecture_(file.need<std::string>("general.architecture")) {}
 
-std::vector<int> GgufConfig::each(std::string_view own) const {
+const io::GgufList* GgufConfig::find_list(std::string_view own) const {
   auto entry = std::ranges::find(file_.metadata(), key(own), &io::GgufEntry::key);
-  if (entry == file_.metadata().end() || !std::holds_alternative<io::GgufList>(entry->value))
-    return {need<int>(own)};
+  return entry == file_.metadata().end() ? nullptr : std::get_if<io::GgufList>(&entry->value);
+}
+
+std::vector<float> GgufConfig::need_with_infinities(std::string_view own) const {
+  constexpr std::uint32_t kFloat32 = 6;  // the format's number
+  auto* list = find_list(own);
+  if (!list || list->element_type != kFloat32) return need<std::vector<float>>(own);
+  std::vector<float> all(list->size);
+  std::memcpy(all.data(), list->numbers.data(), list->numbers.size());
+  if (std::ranges::any_of(all, [](float v) { return std::isnan(v); }))
+    throw WeightError(describe(file_.label() + ": " + key(own), "not a number", "numbers", "NaN"));
+  return all;
+}
+
+std::vector<int> GgufConfig::each(std::string_view own) const {
+  if (!find_list(own)) return {need<int>(own)};
   auto all = need<std::vector<int>>(own);
   if (all.empty())
     throw WeightError(describe(file_.label() + ": " + key(own), "empty", "one for each layer"));

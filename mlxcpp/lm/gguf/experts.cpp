@@ -75,6 +75,15 @@ void indexer(GgufConfig& c) {
       .need<int>("index_topk", "attention.indexer.top_k");
 }
 
+/// Which layers have an indexer of their own.
+void indexer_types(GgufConfig& c) {
+  auto own = c.find<std::vector<bool>>("attention.indexer.types");
+  if (!own) return;
+  std::vector<std::string> types;
+  for (bool full : *own) types.push_back(full ? "full" : "shared");
+  c.is("indexer_types", types);
+}
+
 void deepseek_v3(GgufConfig& c) {
   c.is("model_type", "deepseek_v3");
   latent(c);
@@ -93,6 +102,7 @@ void glm_moe_dsa(GgufConfig& c) {
   latent(c);
   grouped_experts(c);
   indexer(c);
+  indexer_types(c);
 }
 
 const std::vector<GgufName> kSwitchMlp = {{"ffn_gate_inp", "mlp.gate"},

@@ -3,7 +3,7 @@
 from .deepseek_v3 import BASE as V3
 from .deepseek_v3 import YARN
 from .deepseek_v3 import SMALL as V3_SMALL
-from .row import ABSENT, HF, HF_ALONE, Row, quantized, scaling, yarn_without_length
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized, scaling, yarn_without_length
 
 BASE = {
     **V3,
@@ -42,3 +42,13 @@ ROWS = [
     Row("converted", SMALL, dtype="float16", converted=True),
     quantized("affine_4_32", 4, 32, "affine", SMALL, head=True, converted=True),
 ]
+
+IN_GGUF = {
+    **SMALL,
+    "vocab_size": 288,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "moe_intermediate_size": 16,
+    "tie_word_embeddings": True,
+}
+GGUF = [gguf(changes={**IN_GGUF, "rope_scaling": YARN}, head=False, **HF_ALONE)]

@@ -1,6 +1,6 @@
 """The rows of the gemma3n golden table: the text part of a multimodal checkpoint."""
 
-from .row import ABSENT, HF, HF_ALONE, Row, quantized
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized
 
 OUTER = {"architectures": ["Gemma3nForConditionalGeneration"], "model_type": "gemma3n"}
 BASE = {
@@ -149,3 +149,15 @@ ROWS = [
     Row("bfloat16", dtype="bfloat16", note="weights rounded to bfloat16, computed in float32", **TIED),
     quantized("affine_4_32", 4, 32, "affine", SMALL, converted=True),
 ]
+
+# llama.cpp has four streams.
+IN_GGUF = {
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": [24, 24, 16, 16],
+    "altup_num_inputs": 4,
+    "vocab_size_per_layer_input": 288,
+    "hidden_size_per_layer_input": 4,
+}
+GGUF = [gguf(changes=IN_GGUF, kind="f32", dtype="float32", **TIED)]

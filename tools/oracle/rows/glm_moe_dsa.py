@@ -2,8 +2,8 @@
 
 from .deepseek_v3 import YARN
 from .deepseek_v32 import BASE as V32
-from .deepseek_v32 import SMALL
-from .row import ABSENT, HF, HF_ALONE, Row, quantized
+from .deepseek_v32 import IN_GGUF, SMALL
+from .row import ABSENT, HF, HF_ALONE, Row, gguf, quantized
 
 BASE = {
     **{k: v for k, v in V32.items() if k not in ("rope_theta", "rope_scaling")},
@@ -57,4 +57,9 @@ ROWS = [
     Row("hidden_act", {"hidden_act": "gelu"}, "mlx-lm does not read hidden_act", **HF),
     Row("converted", SMALL, dtype="float16", converted=True),
     quantized("affine_4_32", 4, 32, "affine", SMALL, head=True, converted=True),
+]
+
+GGUF = [
+    gguf(changes={**IN_GGUF, "n_group": 1}, head=False, **HF_ALONE),
+    gguf("shared", {**IN_GGUF, "indexer_types": ["full", "shared"]}, head=False, **SHARED),
 ]
