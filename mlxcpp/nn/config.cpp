@@ -122,7 +122,7 @@ void check_layer_types(const std::string& where,
 ops::Activation activation_named(const std::string& name, const std::string& where) {
   if (auto a = ops::activation_of(name)) return *a;
   throw UnsupportedError(
-      describe(where, "activation not supported", "silu, gelu or gelu_pytorch_tanh", name));
+      describe(where, "activation not supported", "silu, gelu, relu2 or gelu_pytorch_tanh", name));
 }
 
 }  // namespace mlxcpp::nn

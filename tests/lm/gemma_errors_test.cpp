@@ -177,10 +177,10 @@ TEST(Gemma4Text, refuses_text_that_sees_what_comes) {
 }
 
 TEST(Gemma4, names_keys_inside_of_the_text_part) {
-  EXPECT_EQ(
-      refusal("gemma4_plain", {{"text_config.hidden_activation", "mish"}}),
-      "config.text_config.hidden_activation: activation not supported; expected silu, gelu or "
-      "gelu_pytorch_tanh, found mish");
+  EXPECT_EQ(refusal("gemma4_plain", {{"text_config.hidden_activation", "mish"}}),
+            "config.text_config.hidden_activation: activation not supported; expected silu, gelu, "
+            "relu2 or "
+            "gelu_pytorch_tanh, found mish");
   EXPECT_EQ(refusal("gemma4_plain", {{"text_config", nullptr}}),
             "config.text_config: missing; expected object");
 }

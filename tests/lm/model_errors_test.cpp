@@ -1,6 +1,8 @@
 // Configs and checkpoints that an architecture refuses, and what it says.
 #include "tests/support/refusal.h"
 
+#include <mlx/ops.h>
+
 #include <gtest/gtest.h>
 
 namespace mlxcpp::lm {
@@ -8,6 +10,7 @@ namespace {
 
 using nlohmann::json;
 using test::refusal;
+using test::refusal_with;
 
 TEST(DeepseekV3, refuses_groups_of_experts_that_do_not_fit) {
   EXPECT_EQ(refusal("deepseek_v3_plain", {{"n_group", 3}}),
@@ -151,6 +154,41 @@ TEST(GlmMoeDsa, needs_an_indexer_before_layers_that_share_its_choice) {
             "config.index_skip_topk_offset: expected a number from 0 to 2147483647, found -1");
 }
 
+TEST(GptOss, needs_whole_blocks_of_mxfp4) {
+  auto with = [](const std::string& leaf, const mx::Shape& shape, mx::Dtype dtype) {
+    std::string name = "model.layers.1.mlp.experts.gate_up_proj_" + leaf;
+    return refusal_with("gpt_oss_mxfp4", {}, [&](auto& tensors) {
+      EXPECT_EQ(tensors.erase(name), 1u);
+      tensors.emplace(name, mx::zeros(shape, dtype));
+    });
+  };
+  EXPECT_EQ(with("blocks", {4, 64, 2, 16}, mx::uint8),
+            "model.layers.1.mlp.experts.gate_up_proj_blocks: wrong shape or dtype; expected (4, "
+            "64, 1, 16) of bytes, found (4, 64, 2, 16)");
+  EXPECT_EQ(with("blocks", {4, 64, 1, 15}, mx::uint8),
+            "model.layers.1.mlp.experts.gate_up_proj_blocks: wrong shape or dtype; expected (4, "
+            "64, 1, 16) of bytes, found (4, 64, 1, 15)");
+  EXPECT_EQ(with("blocks", {4, 64, 1, 16}, mx::int32),
+            "model.layers.1.mlp.experts.gate_up_proj_blocks: wrong shape or dtype; expected (4, "
+            "64, 1, 16) of bytes, found (4, 64, 1, 16)");
+  EXPECT_EQ(with("scales", {4, 63, 1}, mx::uint8),
+            "model.layers.1.mlp.experts.gate_up_proj_scales: wrong shape or dtype; expected (4, "
+            "64, 1) of bytes, found (4, 63, 1)");
+}
+
+TEST(GptOss, refuses_numbers_that_can_not_be) {
+  EXPECT_EQ(refusal("gpt_oss_plain", {{"num_experts_per_tok", 9}}),
+            "config.num_experts_per_tok: expected a number from 1 to 8, found 9");
+  EXPECT_EQ(refusal("gpt_oss_plain", {{"num_local_experts", 0}}),
+            "config.num_local_experts: expected a positive number, found 0");
+  EXPECT_EQ(refusal("gpt_oss_plain", {{"swiglu_limit", -1.0}}),
+            "config.swiglu_limit: expected a positive number, found -1.0");
+  EXPECT_EQ(refusal("gpt_oss_plain", {{"layer_types", {"sliding_attention"}}}),
+            "config.layer_types: wrong length; expected 2, found 1");
+  EXPECT_EQ(refusal("gpt_oss_plain", {{"intermediate_size", 1 << 30}}),
+            "config.intermediate_size: expected a product that fits 32 bits, found 2 * 1073741824");
+}
+
 TEST(Lfm2, needs_a_known_type_for_each_layer) {
   EXPECT_EQ(refusal("lfm2_layer_types", {{"layer_types", {"conv", "full_attention"}}}),
             "config.layer_types: wrong length; expected 3, found 2");
@@ -171,6 +209,23 @@ TEST(Lfm2, refuses_widths_that_are_none) {
             "tensor");
 }
 
+TEST(Llama4, chooses_one_expert_in_layers_that_have_them) {
+  EXPECT_EQ(refusal("llama4_plain", {{"text_config.num_experts_per_tok", 2}}),
+            "config.text_config.num_experts_per_tok: expected a number from 1 to 1, found 2");
+  EXPECT_EQ(refusal("llama4_plain", {{"text_config.interleave_moe_layer_step", 0}}),
+            "config.text_config.interleave_moe_layer_step: expected a positive number, found 0");
+}
+
+TEST(Llama4, needs_numbers_that_divide_and_an_entry_for_each_layer) {
+  for (std::string key : {"attention_chunk_size", "floor_scale", "no_rope_layer_interval"})
+    EXPECT_EQ(refusal("llama4_plain", {{"text_config." + key, 0}}),
+              "config.text_config." + key + ": expected a positive number, found 0");
+  EXPECT_EQ(refusal("llama4_plain", {{"text_config.no_rope_layers", {1, 1}}}),
+            "config.text_config.no_rope_layers: too short; expected 4, found 2");
+  EXPECT_EQ(refusal("llama4_plain", {{"text_config", nullptr}}),
+            "config.text_config: missing; expected object");
+}
+
 TEST(Mamba2, refuses_extents_that_do_not_fit) {
   EXPECT_EQ(refusal("mamba2_plain", {{"n_groups", 3}}),
             "config.num_heads: expected a multiple of n_groups (3), found 8");
@@ -184,7 +239,7 @@ TEST(Mamba2, refuses_extents_that_do_not_fit) {
 
 TEST(Mamba2, refuses_an_unknown_activation_and_half_a_range) {
   EXPECT_EQ(refusal("mamba2_plain", {{"hidden_act", "mish"}}),
-            "config.hidden_act: activation not supported; expected silu, gelu or "
+            "config.hidden_act: activation not supported; expected silu, gelu, relu2 or "
             "gelu_pytorch_tanh, found mish");
   EXPECT_EQ(refusal("mamba2_plain", {{"time_step_limit", json::array({0.5})}}),
             "config.time_step_limit: not a range; expected the least and the most, found 0.500000");
@@ -204,9 +259,10 @@ TEST(Qwen35, says_where_in_the_text_part_a_number_can_not_be) {
   EXPECT_EQ(refusal("qwen3_5_plain", {{"text_config.head_dim", 300000000}}),
             "config.text_config.head_dim: expected a product that fits 32 bits, found 2 * "
             "1200000000");
-  EXPECT_EQ(refusal("qwen3_5_plain", {{"text_config.hidden_act", "tanh"}}),
-            "config.text_config.hidden_act: activation not supported; expected silu, gelu or "
-            "gelu_pytorch_tanh, found tanh");
+  EXPECT_EQ(
+      refusal("qwen3_5_plain", {{"text_config.hidden_act", "tanh"}}),
+      "config.text_config.hidden_act: activation not supported; expected silu, gelu, relu2 or "
+      "gelu_pytorch_tanh, found tanh");
   EXPECT_EQ(refusal("qwen3_5_text_plain", {{"linear_num_key_heads", 3}}),
             "config.linear_num_value_heads: expected a multiple of linear_num_key_heads (3), found "
             "4");
@@ -234,6 +290,18 @@ TEST(Qwen35Moe, needs_as_many_experts_as_are_chosen_and_all_of_them) {
             "experts, found 3");
 }
 
+TEST(Qwen3Moe, needs_as_many_experts_as_are_chosen_and_all_of_them) {
+  EXPECT_EQ(refusal("qwen3_moe_plain", {{"num_experts_per_tok", 9}}),
+            "config.num_experts_per_tok: expected a number from 1 to 8, found 9");
+  EXPECT_EQ(refusal("qwen3_moe_plain", {{"num_experts", 0}}),
+            "config.num_experts: expected a positive number, found 0");
+  EXPECT_EQ(refusal("qwen3_moe_plain", {{"decoder_sparse_step", 0}}),
+            "config.decoder_sparse_step: expected a positive number, found 0");
+  EXPECT_EQ(refusal("qwen3_moe_plain", {}, "model.layers.0.mlp.experts.7.gate_proj.weight"),
+            "model.layers.0.mlp.switch_mlp.gate_proj.weight: expert 7 is missing; expected 8 "
+            "experts, found 7");
+}
+
 TEST(Qwen3Next, needs_a_known_type_for_each_layer_and_a_linear_one) {
   EXPECT_EQ(refusal("qwen3_next_plain", {{"layer_types", json::array({"linear_attention"})}}),
             "config.layer_types: wrong length; expected 2, found 1");
@@ -256,7 +324,7 @@ TEST(Qwen3Next, refuses_numbers_that_can_not_be) {
   EXPECT_EQ(refusal("qwen3_next_plain", {{"head_dim", 300000000}}),
             "config.head_dim: expected a product that fits 32 bits, found 2 * 1200000000");
   EXPECT_EQ(refusal("qwen3_next_plain", {{"hidden_act", "tanh"}}),
-            "config.hidden_act: activation not supported; expected silu, gelu or "
+            "config.hidden_act: activation not supported; expected silu, gelu, relu2 or "
             "gelu_pytorch_tanh, found tanh");
 }
 
@@ -306,7 +374,7 @@ TEST(NemotronH, refuses_biases_of_attention_and_groups_that_do_not_divide) {
   EXPECT_EQ(refusal("nemotron_h_plain", {{"n_groups", 3}}),
             "config.mamba_num_heads: expected a multiple of n_groups (3), found 8");
   EXPECT_EQ(refusal("nemotron_h_plain", {{"mlp_hidden_act", "mish"}}),
-            "config.mlp_hidden_act: activation not supported; expected silu, gelu or "
+            "config.mlp_hidden_act: activation not supported; expected silu, gelu, relu2 or "
             "gelu_pytorch_tanh, found mish");
 }
 

@@ -12,16 +12,17 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <string>
 
 namespace mlxcpp::test {
 
 /// What loading a golden's model says after some keys of its config changed (paths, such as
-/// "text_config.vocab_size"; null: absent), and without one of its tensors.
-inline std::string refusal(const std::string& golden,
-                           const std::map<std::string, nlohmann::json>& changes,
-                           const std::string& missing = "") {
+/// "text_config.vocab_size"; null: absent), and with other tensors.
+inline std::string refusal_with(const std::string& golden,
+                                const std::map<std::string, nlohmann::json>& changes,
+                                const std::function<void(std::map<std::string, array>&)>& edit) {
   auto file = golden_files(golden + ".safetensors").at(0);
   TempDir dir;
   write_model(dir.path(), file);
@@ -36,10 +37,19 @@ inline std::string refusal(const std::string& golden,
                          .config_json = text,
                          .weights = nn::load_safetensors(io::find_weight_files(dir.path())),
                          .quantization = nn::Quantization::read(io::Fields::parse(text))};
-  if (!missing.empty()) EXPECT_EQ(loaded.weights.erase(missing), 1u) << missing;
+  edit(loaded.weights);
   lm::ModelTypeRegistry registry;
   lm::add_models(registry);
   return message_of<Error>([&] { registry.create(loaded); });
+}
+
+/// Without one of its tensors.
+inline std::string refusal(const std::string& golden,
+                           const std::map<std::string, nlohmann::json>& changes,
+                           const std::string& missing = "") {
+  return refusal_with(golden, changes, [&](auto& tensors) {
+    if (!missing.empty()) EXPECT_EQ(tensors.erase(missing), 1u) << missing;
+  });
 }
 
 }  // namespace mlxcpp::test
