@@ -17,8 +17,11 @@ def disk_name(name):
     return "language_model." + name
 
 
+SEEING = {"vision_tower.patch.weight": (8, 3), "multi_modal_projector.mm_soft_emb_norm.weight": (8,)}
+
 ROWS = [
     Row("plain", **TIED),
+    Row("whole", note="tensors for images", beside=SEEING, **TIED),
     scaling("rope_linear", {"rope_type": "linear", "factor": 8.0}, **TIED),
     scaling(
         "rope_yarn_no_original",

@@ -68,8 +68,12 @@ def for_mlx_lm(weights):
     return out
 
 
+TOWERS = ("vision_tower", "audio_tower", "embed_vision", "embed_audio")
+BESIDE = {f"model.{tower}.patch.weight": (8, 3) for tower in TOWERS}
+
 ROWS = [
     Row("plain", **TIED),
+    Row("whole", note="tensors for images and sound", beside=BESIDE, **TIED),
     Row("eps", {"rms_norm_eps": 0.1}, **TIED),
     Row("window", {"sliding_window": 5}, **TIED),
     Row("theta", {"rope_theta": 500.0}, **TIED),

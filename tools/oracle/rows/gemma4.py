@@ -18,8 +18,12 @@ def disk_name(name):
     return name.replace("model.", "model.language_model.", 1)
 
 
+TOWERS = ("vision_tower", "audio_tower", "embed_vision", "embed_audio")
+BESIDE = {f"model.{tower}.patch.weight": (8, 3) for tower in TOWERS}
+
 ROWS = [
     Row("plain", **TIED),
+    Row("whole", note="tensors for images and sound", beside=BESIDE, **TIED),
     Row("moe", MOE, **TIED),
     Row("rope_dynamic", ropes({"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e6}), "inside the window", **TIED),
     Row(
