@@ -79,6 +79,7 @@ class GgufConfig {
   GgufConfig& extents();           ///< width, layers, vocabulary, context, whether it is tied
   GgufConfig& attention();         ///< heads, their size, how much of it turns
   GgufConfig& attention_biases();  ///< attention_bias: whether the first layer's q has one
+  GgufConfig& expert_groups();     ///< how DeepSeek's router chooses, by its names
   GgufConfig& rope(const GgufRope& rope = {});  ///< rope_theta, rope_scaling
   GgufConfig& dense();  ///< extents, attention, rope, intermediate_size, rms_norm_eps
 

@@ -113,6 +113,13 @@ GgufConfig& GgufConfig::dense() {
 
 GgufConfig& GgufConfig::attention_biases() { return is("attention_bias", has_bias("attn_q")); }
 
+GgufConfig& GgufConfig::expert_groups() {
+  return is("n_group", find<int>("expert_group_count").value_or(1))
+      .is("topk_group", find<int>("expert_group_used_count").value_or(1))
+      .is("norm_topk_prob", find<bool>("expert_weights_norm").value_or(false))
+      .is("routed_scaling_factor", find<float>("expert_weights_scale").value_or(1));
+}
+
 GgufConfig& GgufConfig::rope(const GgufRope& rope) {
   is("rope_theta", find<float>("rope.freq_base").value_or(10000));
   auto type = find<std::string>("rope.scaling.type").value_or("none");

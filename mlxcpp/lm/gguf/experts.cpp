@@ -62,11 +62,8 @@ void grouped_experts(GgufConfig& c) {
       .need<int>("num_experts_per_tok", "expert_used_count")
       .need<int>("n_shared_experts", "expert_shared_count")
       .need<int>("moe_intermediate_size", "expert_feed_forward_length")
-      .is("n_group", c.find<int>("expert_group_count").value_or(1))
-      .is("topk_group", c.find<int>("expert_group_used_count").value_or(1))
       .is("first_k_dense_replace", c.find<int>("leading_dense_block_count").value_or(0))
-      .is("routed_scaling_factor", c.find<float>("expert_weights_scale").value_or(1))
-      .is("norm_topk_prob", c.find<bool>("expert_weights_norm").value_or(false));
+      .expert_groups();
 }
 
 void indexer(GgufConfig& c) {

@@ -89,10 +89,7 @@ void nemotron_h(GgufConfig& c) {
       .need<int>("moe_intermediate_size", "expert_feed_forward_length")
       .need<int>("moe_shared_expert_intermediate_size", "expert_shared_feed_forward_length")
       .may<int>("moe_latent_size", "moe_latent_size")
-      .is("n_group", c.find<int>("expert_group_count").value_or(1))
-      .is("topk_group", c.find<int>("expert_group_used_count").value_or(1))
-      .is("norm_topk_prob", c.find<bool>("expert_weights_norm").value_or(false))
-      .is("routed_scaling_factor", c.find<float>("expert_weights_scale").value_or(1));
+      .expert_groups();
 }
 
 /// Mamba 2's own names, and those of what stands in other layers.
