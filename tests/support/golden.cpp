@@ -65,6 +65,15 @@ std::vector<int> Golden::ids(const std::string& name) const {
   return {a.data<int>(), a.data<int>() + a.size()};
 }
 
+bool golden_has(const fs::path& file, const std::string& name) {
+  std::ifstream in(file, std::ios::binary);
+  std::uint64_t size = 0;
+  in.read(reinterpret_cast<char*>(&size), sizeof size);
+  std::string header(size_t(size), '\0');
+  in.read(header.data(), std::streamsize(size));
+  return header.find('"' + name + "\":") != header.npos;
+}
+
 std::vector<fs::path> golden_files(const std::string& prefix) {
   std::vector<fs::path> files;
   for (auto& entry : fs::directory_iterator(fs::path(kData) / "lm")) {

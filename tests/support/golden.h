@@ -24,6 +24,10 @@ struct Golden {
   std::vector<int> ids(const std::string& name) const;
 };
 
+/// Whether a golden has a tensor or metadata of this name, by its header alone: every test program
+/// asks it of every file.
+bool golden_has(const std::filesystem::path& file, const std::string& name);
+
 /// Paths in tests/data/lm of goldens whose file name begins so, sorted.
 std::vector<std::filesystem::path> golden_files(const std::string& prefix = "");
 
