@@ -1,4 +1,5 @@
 // Configs and checkpoints that an architecture refuses, and what it says.
+#include "mlxcpp/base/log.h"
 #include "tests/support/refusal.h"
 
 #include <mlx/ops.h>
@@ -376,6 +377,22 @@ TEST(NemotronH, refuses_biases_of_attention_and_groups_that_do_not_divide) {
   EXPECT_EQ(refusal("nemotron_h_plain", {{"mlp_hidden_act", "mish"}}),
             "config.mlp_hidden_act: activation not supported; expected silu, gelu, relu2 or "
             "gelu_pytorch_tanh, found mish");
+}
+
+TEST(UnknownKeys, are_told_once_and_refuse_nothing) {
+  for (auto [golden, key] : {std::pair{"llama_plain", "made_up"},
+                             {"falcon_h1_plain", "made_up"},
+                             {"gemma3n_plain", "text_config.made_up"},
+                             {"qwen3_5_plain", "text_config.rope_parameters.made_up"}}) {
+    std::vector<std::string> told;
+    set_log_sink([&](LogLevel, std::string_view line) {
+      if (line.find(key) != line.npos) told.emplace_back(line);
+    });
+    EXPECT_EQ(refusal(golden, {{key, 1}}), "no error") << golden;
+    set_log_sink({});
+    ASSERT_EQ(told.size(), 1u) << golden;
+    EXPECT_TRUE(told[0].starts_with("config: keys that have no effect: ")) << told[0];
+  }
 }
 
 }  // namespace
