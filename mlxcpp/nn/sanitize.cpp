@@ -4,6 +4,7 @@
 #include <mlx/ops.h>
 
 #include <charconv>
+#include <cstdint>
 
 namespace mlxcpp::nn {
 namespace {
@@ -107,7 +108,7 @@ void WeightMap::split_rows(std::string_view part,
     array whole = arrays.at(name);
     bool has_rows = !name.ends_with(".global_scale");
     int axis = int(whole.ndim()) - (name.ends_with(".bias") ? 1 : 2);
-    int total = 0;
+    std::int64_t total = 0;  // each fits an int, their sum need not
     for (auto& [to, rows] : into) total += rows;
     if (has_rows && (axis < 0 || whole.shape(axis) != total))
       throw WeightError(describe(

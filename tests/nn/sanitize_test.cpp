@@ -138,6 +138,10 @@ TEST(SplitRows, of_another_size_is_an_error) {
               w.split_rows("qkv", {{"q", 4}, {"k", 2}});
             }),
             "l.qkv.weight: wrong shape; expected 6 outputs, found (5, 3)");
+  EXPECT_EQ(message_of<WeightError>([&] {
+              w.split_rows("qkv", {{"q", 1 << 30}, {"k", 1 << 30}});
+            }),
+            "l.qkv.weight: wrong shape; expected 2147483648 outputs, found (5, 3)");
 }
 
 TEST(StackExperts, joins_each_projection_in_the_order_of_its_experts) {
