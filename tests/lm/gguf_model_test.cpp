@@ -396,7 +396,7 @@ TEST_P(EveryNumber, of_the_metadata_may_be_wrong) {
                   std::holds_alternative<std::int64_t>(entry.value);
     if (!number || !entry.key.starts_with(prefix)) continue;
     ++numbers;
-    for (std::uint64_t value : {0, 3, 1 << 30}) {
+    for (std::int64_t value : {0ll, 3ll, 1ll << 30, (1ll << 31) - 1, -(1ll << 31)}) {
       Edited file(GetParam(), {{std::string(entry.key), value}});
       EXPECT_NO_THROW(message_of<Error>([&] { load_edited(file); })) << entry.key << " " << value;
     }

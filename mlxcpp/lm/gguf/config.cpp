@@ -65,7 +65,8 @@ std::vector<float> GgufConfig::numbers(std::string_view tensor) const {
 }
 
 int GgufConfig::layers() const {
-  return need<int>("block_count") - find<int>("nextn_predict_layers").value_or(0);
+  int further = find<int>("nextn_predict_layers").value_or(0);
+  return need<int>("block_count") - std::clamp(further, 0, std::max(need<int>("block_count"), 0));
 }
 
 int GgufConfig::heads() const {

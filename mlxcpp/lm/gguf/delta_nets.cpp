@@ -5,6 +5,7 @@
 #include "mlxcpp/ops/basic.h"
 
 #include <algorithm>
+#include <cstdint>
 
 namespace mlxcpp::lm {
 namespace {
@@ -68,6 +69,17 @@ struct Piece {
   }
 };
 
+/// Of q, or of k: all heads.  Twice that fits an int.
+int key_rows(const GgufConfig& c) {
+  auto rows = std::int64_t(c.need<int>("ssm.group_count")) * c.need<int>("ssm.state_size");
+  if (rows < 1 || rows > INT32_MAX / 2)
+    throw WeightError(describe(c.key("ssm.state_size"),
+                               "out of range",
+                               "ssm.group_count of them between 1 and 1073741823",
+                               std::to_string(rows)));
+  return int(rows);
+}
+
 int require_parts(const std::string& name, int extent, int parts) {
   if (parts > 0 && extent % parts == 0) return parts;
   throw WeightError(describe(name,
@@ -95,7 +107,7 @@ array by_key_head(const std::string& name, const array& qkv, const array& z, int
 /// Each key head of Qwen 3 Next has its q, k, v and z in one place of one projection; in a file
 /// they stand apart.
 void join_projections(const GgufConfig& c, nn::GgufWeights& w) {
-  int heads = c.need<int>("ssm.group_count"), keys = heads * c.need<int>("ssm.state_size");
+  int heads = c.need<int>("ssm.group_count"), keys = key_rows(c);
   std::map<std::string, array> rest;
   std::map<std::string, std::optional<ops::Quant>> quants;
   for (auto& [name, x] : w.arrays) {
@@ -124,7 +136,7 @@ void join_projections(const GgufConfig& c, nn::GgufWeights& w) {
 void regroup_value_heads(const GgufConfig& c, nn::GgufWeights& w) {
   int keys = c.need<int>("ssm.group_count"), heads = c.need<int>("ssm.time_step_rank");
   if (keys < 1 || heads % keys != 0) return;  // the model names what is wrong
-  int each = heads / keys, before = 2 * keys * c.need<int>("ssm.state_size");
+  int each = heads / keys, before = 2 * key_rows(c);
   for (auto& [name, x] : w.arrays) {
     auto piece = Piece::of(name);
     if (!piece || piece->name == "norm") continue;

@@ -1,6 +1,5 @@
 // Attention, and experts in some layers.
 #include "mlxcpp/lm/gguf/architecture.h"
-#include "mlxcpp/lm/gguf/changes.h"
 
 namespace mlxcpp::lm {
 namespace {
@@ -42,7 +41,7 @@ void latent(GgufConfig& c) {
   GgufRope rope;
   if (auto tenth = c.find<float>("rope.scaling.yarn_log_multiplier")) rope.mscale = *tenth / 0.1f;
   c.rope(rope);
-  int turned = c.need<int>("rope.dimension_count");
+  std::int64_t turned = c.need<int>("rope.dimension_count");
   c.need<int>("num_attention_heads", "attention.head_count")
       .need<int>("kv_lora_rank", "attention.kv_lora_rank")
       .may<int>("q_lora_rank", "attention.q_lora_rank")
