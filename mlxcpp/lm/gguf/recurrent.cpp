@@ -5,7 +5,7 @@
 namespace mlxcpp::lm {
 namespace {
 
-constexpr size_t kMostLayers = 10000;
+constexpr size_t kMostLayers = 10000;  // of a pattern: a file may claim any number
 
 void lfm2(GgufConfig& c) {
   c.is("model_type", "lfm2").extents().rope();
