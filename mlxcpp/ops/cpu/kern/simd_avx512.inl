@@ -1,0 +1,71 @@
+// Sixteen floats with AVX-512 F, BW, DQ and VL.  See simd_generic.inl for what each function means.
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace mlxcpp::cpu {
+namespace {
+
+struct F {
+  __m512 v;
+};
+struct M {
+  __mmask16 v;
+};
+constexpr int kWidth = 16;
+
+inline __mmask16 first(int n) { return (__mmask16)((1u << n) - 1); }
+inline F set(float x) { return {_mm512_set1_ps(x)}; }
+inline F zero() { return {_mm512_setzero_ps()}; }
+inline F load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, F x) { _mm512_storeu_ps(p, x.v); }
+inline F load_part(const float* p, int n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+inline void store_part(float* p, F x, int n) { _mm512_mask_storeu_ps(p, first(n), x.v); }
+
+inline F operator+(F a, F b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline F operator-(F a, F b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline F operator*(F a, F b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline F operator/(F a, F b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline F fma(F a, F b, F c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline M less(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+inline F select(M m, F yes, F no) { return {_mm512_mask_blend_ps(m.v, no.v, yes.v)}; }
+inline F max(F a, F b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline F min(F a, F b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline F abs(F x) { return {_mm512_abs_ps(x.v)}; }
+inline F sqrt(F x) { return {_mm512_sqrt_ps(x.v)}; }
+inline F round(F x) {
+  return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+inline F power_of_two(F n) {
+  __m512i e = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(e, 23))};
+}
+inline float sum(F x) { return _mm512_reduce_add_ps(x.v); }
+inline float largest(F x) { return _mm512_reduce_max_ps(x.v); }
+
+inline float from_bf16(uint16_t h) {
+  uint32_t u = (uint32_t)h << 16;
+  float f;
+  memcpy(&f, &u, 4);
+  return f;
+}
+inline uint16_t to_bf16(float f) {
+  uint32_t u;
+  memcpy(&u, &f, 4);
+  if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 64);
+  return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+inline float from_f16(uint16_t h) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h))); }
+inline F load_bf16(const void* p) {
+  __m512i u = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(u, 16))};
+}
+inline F load_f16(const void* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))};
+}
+inline F load_u8(const void* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)))};
+}
+
+}  // namespace
+}  // namespace mlxcpp::cpu

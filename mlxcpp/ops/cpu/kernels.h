@@ -1,0 +1,81 @@
+// What each instruction set brings: tables of functions over plain pointers.  Units with special
+// compiler flags include this: no functions here, or the linker might choose one that was compiled
+// for another CPU.
+#pragma once
+
+#include "mlxcpp/ops/cpu/matrix.h"
+
+#include <cstddef>
+
+namespace mlxcpp::cpu {
+
+/// Activations as 16-bit integers, so that products with integer codes are exact.  Columns are
+/// padded with zeros to a multiple of kChunk.
+struct QuantisedRows {
+  enum { kChunk = 64, kSum = 16 };
+  int rows = 0, columns = 0, padded = 0;
+  signed char *high = nullptr, *low = nullptr;  // (rows, padded): number = (256 high + low) * scale
+  short* wide = nullptr;                        // (rows, padded): 256 high + low
+  float* scales = nullptr;                      // (rows, padded / kChunk)
+  float* sums = nullptr;  // (rows, padded / kSum): of the numbers, each kSum of them
+};
+
+/// Loops over registers that measure what a unit can do: each call is `n` times so many products.
+struct Probe {
+  void (*run)(long n) = nullptr;  // null: the tier has no such instruction
+  double products = 0;            // multiply-adds of one iteration
+};
+struct Probes {
+  Probe f32, half, byte, tile_half;
+  /// Reads so many bytes and returns something of them.
+  int (*read)(const void* data, std::size_t bytes) = nullptr;
+};
+
+struct MatrixKernels {
+  /// Row `row` of `out` from x: (columns).
+  void (*quantise)(const float* x, int row, const QuantisedRows& out);
+  /// y[m * stride + n] = w_n . x_m, for outputs [from, to) and all rows, at most kMaxRows.  Not for
+  /// f32, f16, bf16 and mxfp8.
+  void (*dots)(const Matrix& w, const QuantisedRows& x, int from, int to, float* y, long stride);
+  /// Likewise for codings without small integers, x: (rows, columns) in rows of x_stride.
+  void (*dense_dots)(const Matrix& w,
+                     const float* x,
+                     long x_stride,
+                     int rows,
+                     int from,
+                     int to,
+                     float* y,
+                     long stride);
+  /// Numbers [column, column + count) of a row; both multiples of the group or block, or of 8 where
+  /// there is none.
+  void (*unpack)(const Matrix& w, int row, int column, int count, float* out);
+};
+inline constexpr int kMaxRows = 4;
+
+/// A product of many rows with a matrix, in three steps: activations are packed once, block by
+/// block; then panels of outputs, each by itself.  Sizes are in bytes.
+struct GemmKernels {
+  int block_rows;  // rows that are packed together
+  std::size_t (*packed_bytes)(int rows, int columns);
+  void (*pack)(const float* x, long stride, int rows, int columns, int block, void* packed);
+  /// Outputs [from, to) for all rows: y[m * stride + n].
+  std::size_t (*scratch_bytes)(int rows, int columns, int outputs);
+  void (*panel)(const Matrix& w,
+                const void* packed,
+                int rows,
+                int from,
+                int to,
+                void* scratch,
+                float* y,
+                long stride);
+};
+
+/// Everything of one tier.
+struct Kernels {
+  Probes probes;
+  MatrixKernels matrix;
+  GemmKernels gemm_f32;          // float32 throughout
+  const GemmKernels* gemm_half;  // operands rounded to bfloat16, float32 sums; null: none
+};
+
+}  // namespace mlxcpp::cpu

@@ -1,0 +1,53 @@
+// Threads for one operation at a time.  Chunks are taken, never dealt: no worker is waited for that
+// did not come.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <type_traits>
+
+namespace mlxcpp::cpu {
+
+class Pool {
+ public:
+  static Pool& instance();
+  explicit Pool(int threads);
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  int threads() const { return threads_; }
+
+  /// Calls f(0) ... f(chunks - 1), each once, on any of the threads, the caller's among them;
+  /// returns when all are done.  Which thread takes which chunk is open, so results may not depend
+  /// on it. The first exception is thrown on, after the chunks that had begun.  One caller at a
+  /// time; others wait.  A chunk may not call run().
+  template <class F>
+  void run(int chunks, F&& f) {
+    using Body = std::remove_reference_t<F>;
+    run_erased(
+        chunks,
+        [](void* body, int i) { (*static_cast<Body*>(body))(i); },
+        const_cast<void*>(static_cast<const void*>(&f)));
+  }
+
+ private:
+  friend void set_pool_threads(int);
+  struct State;
+  void run_erased(int chunks, void (*call)(void*, int), void* body);
+
+  int threads_;
+  std::unique_ptr<State> state_;
+};
+
+/// How many threads this process may use: its affinity, cut to its control group's quota.
+int usable_threads();
+
+/// Another number from now on; not while anything runs.
+void set_pool_threads(int threads);
+
+/// Memory that a thread keeps for itself from call to call, aligned to 64 bytes.  `slot` tells
+/// several apart.
+void* thread_scratch(std::size_t bytes, int slot = 0);
+
+}  // namespace mlxcpp::cpu

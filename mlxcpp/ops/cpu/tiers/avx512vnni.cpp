@@ -1,0 +1,10 @@
+#include "mlxcpp/ops/cpu/kern/probes.inl"
+#include "mlxcpp/ops/cpu/kern/simd_avx512.inl"
+#include "mlxcpp/ops/cpu/kernels.h"
+
+namespace mlxcpp::cpu {
+
+extern const Kernels kAvx512Vnni;
+const Kernels kAvx512Vnni = {.probes = kProbes};
+
+}  // namespace mlxcpp::cpu
