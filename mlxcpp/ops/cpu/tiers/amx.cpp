@@ -1,11 +1,12 @@
-#include "mlxcpp/ops/cpu/kern/probes.inl"
+// clang-format off: in this order
+#include "mlxcpp/ops/cpu/kern/all.inl"
 #include "mlxcpp/ops/cpu/kern/simd_avx512.inl"
-#include "mlxcpp/ops/cpu/kern/tiles.inl"
 #include "mlxcpp/ops/cpu/kernels.h"
+// clang-format on
 
 namespace mlxcpp::cpu {
 
 extern const Kernels kAmx;
-const Kernels kAmx = {.probes = kProbes};
+const Kernels kAmx = kAll;
 
 }  // namespace mlxcpp::cpu

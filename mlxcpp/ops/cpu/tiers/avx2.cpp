@@ -1,10 +1,12 @@
-#include "mlxcpp/ops/cpu/kern/probes.inl"
+// clang-format off: in this order
+#include "mlxcpp/ops/cpu/kern/all.inl"
 #include "mlxcpp/ops/cpu/kern/simd_avx2.inl"
 #include "mlxcpp/ops/cpu/kernels.h"
+// clang-format on
 
 namespace mlxcpp::cpu {
 
 extern const Kernels kAvx2;
-const Kernels kAvx2 = {.probes = kProbes};
+const Kernels kAvx2 = kAll;
 
 }  // namespace mlxcpp::cpu

@@ -1,10 +1,12 @@
-#include "mlxcpp/ops/cpu/kern/probes.inl"
+// clang-format off: in this order
+#include "mlxcpp/ops/cpu/kern/all.inl"
 #include "mlxcpp/ops/cpu/kern/simd_generic.inl"
 #include "mlxcpp/ops/cpu/kernels.h"
+// clang-format on
 
 namespace mlxcpp::cpu {
 
 extern const Kernels kDotprod;
-const Kernels kDotprod = {.probes = kProbes};
+const Kernels kDotprod = kAll;
 
 }  // namespace mlxcpp::cpu
