@@ -1,7 +1,8 @@
-// clang-format off: in this order
-#include "mlxcpp/ops/cpu/kern/all.inl"
-#include "mlxcpp/ops/cpu/kern/simd_generic.inl"
+// In this order.
+// clang-format off
 #include "mlxcpp/ops/cpu/kernels.h"
+#include "mlxcpp/ops/cpu/kern/simd_generic.inl"
+#include "mlxcpp/ops/cpu/kern/all.inl"
 // clang-format on
 
 namespace mlxcpp::cpu {
