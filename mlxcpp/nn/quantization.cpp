@@ -23,7 +23,7 @@ Allowed allowed(ops::Format format) {
     case ops::Format::mxfp4: return {{4}, {32}};
     case ops::Format::mxfp8: return {{8}, {32}};
     case ops::Format::nvfp4: return {{4}, {16}};
-    case ops::Format::dense: break;
+    default: break;
   }
   return {};
 }

@@ -1,11 +1,15 @@
 #include "mlxcpp/ops/device.h"
 
+#include "mlxcpp/ops/cpu/features.h"
+
 #include <mlx/device.h>
 #include <mlx/version.h>
 
 namespace mlxcpp::ops {
 
 bool on_cpu() { return mx::default_device().type == mx::Device::cpu; }
+
+bool own_kernels() { return on_cpu() && cpu::enabled(); }
 
 mx::Dtype activation_dtype(mx::Dtype stored) {
   bool half = stored == mx::float16 || stored == mx::bfloat16;

@@ -10,6 +10,10 @@ namespace mlxcpp::ops {
 /// True when the default device is a CPU.
 bool on_cpu();
 
+/// True when operations on the default device are our own kernels': it is a CPU, and MLXCPP_OPS is
+/// not "mlx".  Weights may then stay in the blocks of a GGUF file.
+bool own_kernels();
+
 /// The dtype in which a model computes whose parameters are stored as `stored`: float32 on the CPU,
 /// where MLX's half types accumulate in half precision (quantized_matmul errs by 3 to 11 %);
 /// elsewhere the stored one.

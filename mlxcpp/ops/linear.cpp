@@ -40,25 +40,16 @@ array adapted(const array& y, const array& x, const Adapters& adapters) {
 
 }  // namespace
 
-std::string mode_of(Format format) {
-  switch (format) {
-    case Format::dense: return "dense";
-    case Format::affine: return "affine";
-    case Format::mxfp4: return "mxfp4";
-    case Format::mxfp8: return "mxfp8";
-    case Format::nvfp4: return "nvfp4";
-  }
-  return "";
-}
-
-std::optional<Format> format_of(const std::string& mode) {
-  for (auto f : {Format::affine, Format::mxfp4, Format::mxfp8, Format::nvfp4})
-    if (mode_of(f) == mode) return f;
-  return {};
+int WeightData::inputs() const {
+  std::int64_t stored = value->shape(-1);
+  if (dense()) return int(stored);
+  if (auto block = block_layout(quant.format)) return int(stored / block->bytes * block->numbers);
+  return int(stored * 32 / quant.bits);
 }
 
 mx::Dtype WeightData::dtype() const {
   if (dense()) return value->dtype();
+  if (blocks()) return mx::float16;
   return byte_scales(quant.format) ? mx::bfloat16 : (*scales)->dtype();
 }
 

@@ -1,31 +1,18 @@
 // Parameters, and the products that use them.
 #pragma once
 
+#include "mlxcpp/ops/format.h"
 #include "mlxcpp/ops/mx.h"
 
 #include <array>
 #include <memory>
 #include <optional>
-#include <string>
 
 namespace mlxcpp::ops {
 
 /// One bound parameter.  Copies share the slot, so that training, quantising or an adapter can set
 /// it after a model was built.
 using Param = std::shared_ptr<array>;
-
-/// How a weight is stored.  Backends add the formats that their kernels read (GGUF blocks).
-enum class Format { dense, affine, mxfp4, mxfp8, nvfp4 };
-
-struct Quant {
-  Format format = Format::affine;
-  int bits = 4;
-  int group_size = 64;
-  bool operator==(const Quant&) const = default;
-};
-/// MLX's name of a quantised format ("affine", ...), and back; nothing if there is none.
-std::string mode_of(Format format);
-std::optional<Format> format_of(const std::string& mode);
 
 /// Low-rank adapters of one weight, stacked: a (N, r, in), b (N, out, r).  Entry 0 is "no adapter".
 struct Adapters {
@@ -37,8 +24,10 @@ struct Adapters {
 /// Everything that belongs to one projection.
 struct WeightData {
   Quant quant{.format = Format::dense, .bits = 0, .group_size = 0};
-  Param value;                  // dense (..., out, in), or packed uint32 (..., out, in * bits / 32)
-  std::optional<Param> scales;  // (..., out, in / group_size); absent when dense
+  /// Dense (..., out, in), packed uint32 (..., out, in * bits / 32), or uint8 (..., out, bytes of a
+  /// row) in GGUF's blocks.
+  Param value;
+  std::optional<Param> scales;  // (..., out, in / group_size); MLX's formats only
   std::optional<Param> zeros;   // affine only: MLX's "biases"
   /// nvfp4 only, and where given: the largest weight, () or (E), float32.  Numbers are those of
   /// value and scales times global_scale / (6 * 448).  MLX's products do not take it on the CPU.
@@ -47,8 +36,10 @@ struct WeightData {
   std::optional<Adapters> adapters;
 
   bool dense() const { return quant.format == Format::dense; }
+  bool blocks() const { return gguf_blocks(quant.format); }
   int outputs() const { return value->shape(-2); }
-  /// The dtype that the numbers stand for: of the scales when packed.
+  int inputs() const;
+  /// The dtype that the numbers stand for: of the scales when packed, float16 in blocks.
   mx::Dtype dtype() const;
 };
 using Weight = std::shared_ptr<WeightData>;

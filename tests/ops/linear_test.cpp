@@ -229,5 +229,53 @@ TEST(Format, has_mlx_name_and_is_found_by_it) {
   EXPECT_EQ(format_of("gptq"), std::nullopt);
 }
 
+TEST(Format, of_blocks_has_ggml_layout_and_no_name_in_mlx) {
+  // Sizes from ggml-common.h, each struct's fields added up.
+  constexpr int kHalf = 2;
+  const std::tuple<Format, const char*, int, int> layouts[] = {
+      {Format::q4_0, "q4_0", 32, kHalf + 16},
+      {Format::q4_1, "q4_1", 32, 2 * kHalf + 16},
+      {Format::q5_0, "q5_0", 32, kHalf + 4 + 16},
+      {Format::q5_1, "q5_1", 32, 2 * kHalf + 4 + 16},
+      {Format::q8_0, "q8_0", 32, kHalf + 32},
+      {Format::q2_k, "q2_k", 256, 16 + 64 + 2 * kHalf},
+      {Format::q3_k, "q3_k", 256, 32 + 64 + 12 + kHalf},
+      {Format::q4_k, "q4_k", 256, 2 * kHalf + 12 + 128},
+      {Format::q5_k, "q5_k", 256, 2 * kHalf + 12 + 32 + 128},
+      {Format::q6_k, "q6_k", 256, 128 + 64 + 16 + kHalf},
+      {Format::iq4_nl, "iq4_nl", 32, kHalf + 16},
+      {Format::iq4_xs, "iq4_xs", 256, kHalf + 2 + 4 + 128}};
+  for (auto& [format, name, numbers, bytes] : layouts) {
+    EXPECT_TRUE(gguf_blocks(format)) << name;
+    EXPECT_EQ(mode_of(format), name);
+    EXPECT_EQ(format_of(name), std::nullopt);
+    ASSERT_TRUE(block_layout(format)) << name;
+    EXPECT_EQ(block_layout(format)->numbers, numbers) << name;
+    EXPECT_EQ(block_layout(format)->bytes, bytes) << name;
+  }
+  for (auto format : {Format::dense, Format::affine, Format::mxfp4, Format::mxfp8, Format::nvfp4}) {
+    EXPECT_FALSE(gguf_blocks(format));
+    EXPECT_FALSE(block_layout(format));
+  }
+}
+
+TEST(WeightData, counts_its_inputs_in_every_format) {
+  auto inputs = [](Quant q, mx::Shape shape, mx::Dtype dtype) {
+    return WeightData{.quant = q,
+                      .value = std::make_shared<array>(mx::zeros(shape, dtype)),
+                      .scales = {},
+                      .zeros = {},
+                      .global_scale = {},
+                      .bias = {},
+                      .adapters = {}}
+        .inputs();
+  };
+  EXPECT_EQ(inputs({Format::dense, 0, 0}, {3, 24}, mx::float32), 24);
+  EXPECT_EQ(inputs({Format::affine, 3, 32}, {3, 6}, mx::uint32), 64);
+  EXPECT_EQ(inputs({Format::mxfp8, 8, 32}, {3, 8}, mx::uint32), 32);
+  EXPECT_EQ(inputs(quant_of_blocks(Format::q4_k), {2, 3, 288}, mx::uint8), 512);
+  EXPECT_EQ(inputs(quant_of_blocks(Format::q5_1), {3, 72}, mx::uint8), 96);
+}
+
 }  // namespace
 }  // namespace mlxcpp::ops

@@ -1,8 +1,6 @@
 #include "mlxcpp/ops/detail/kernel.h"
 
 #include "mlxcpp/base/error.h"
-#include "mlxcpp/ops/cpu/features.h"
-#include "mlxcpp/ops/device.h"
 
 #include <mlx/allocator.h>
 #include <mlx/backend/cpu/encoder.h>
@@ -12,8 +10,6 @@
 #include <cstring>
 
 namespace mlxcpp::ops::detail {
-
-bool own_kernels() { return on_cpu() && cpu::enabled(); }
 
 Kernel::Kernel(const char* name, Run run, Composition composition)
     : Primitive(mx::default_stream(mx::Device::cpu)),

@@ -1,6 +1,7 @@
 // Operations that our own kernels compute on the CPU, as nodes of MLX's graph.
 #pragma once
 
+#include "mlxcpp/ops/device.h"
 #include "mlxcpp/ops/mx.h"
 
 #include <mlx/primitives.h>
@@ -10,9 +11,6 @@
 #include <vector>
 
 namespace mlxcpp::ops::detail {
-
-/// Whether operations on the default device are ours: it is a CPU, and MLXCPP_OPS is not mlx.
-bool own_kernels();
 
 /// The same operation composed of MLX's.  All that a kernel does not compute comes from it:
 /// gradients and vmap; and it is what MLXCPP_OPS=mlx runs.
