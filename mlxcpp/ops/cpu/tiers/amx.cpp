@@ -1,4 +1,4 @@
-// In this order.
+// In this order:
 // clang-format off
 #include "mlxcpp/ops/cpu/kernels.h"
 #include "mlxcpp/ops/cpu/kern/simd_avx512.inl"
