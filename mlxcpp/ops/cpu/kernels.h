@@ -52,13 +52,32 @@ struct MatrixKernels {
 };
 inline constexpr int kMaxRows = 4;
 
-/// A product of many rows with a matrix, in three steps: activations are packed once, block by
-/// block; then panels of outputs, each by itself.  Sizes are in bytes.
+/// Rows of float32 that need not be neighbours: row m is data + (index ? index[m] : m) * stride.
+struct InputRows {
+  const float* data;
+  long stride;
+  const int* index;
+  int rows, columns;
+};
+/// Likewise, to be written: product + bias + residual.  The residual may be what is overwritten.
+struct OutputRows {
+  float* data;
+  long stride;
+  const int* index;
+  const float* bias = nullptr;      // per output
+  const float* residual = nullptr;  // row m is residual + m * residual_stride
+  long residual_stride = 0;
+};
+
+/// A product of many rows with a matrix: activations are packed once, block by block; then panels
+/// of outputs, each by itself.
 struct GemmKernels {
-  int block_rows;  // rows that are packed together
+  int block_rows;   // rows that are packed together
+  int least_rows;   // from so many rows on it beats kMaxRows rows at a time, for integer codes
+  int least_dense;  // likewise for codings without
   std::size_t (*packed_bytes)(int rows, int columns);
-  void (*pack)(const float* x, long stride, int rows, int columns, int block, void* packed);
-  /// Outputs [from, to) for all rows: y[m * stride + n].
+  void (*pack)(const InputRows& x, int block, void* packed);
+  /// Outputs [from, to) for all rows; `from` is a multiple of 64.
   std::size_t (*scratch_bytes)(int rows, int columns, int outputs);
   void (*panel)(const Matrix& w,
                 const void* packed,
@@ -66,8 +85,7 @@ struct GemmKernels {
                 int from,
                 int to,
                 void* scratch,
-                float* y,
-                long stride);
+                const OutputRows& y);
 };
 
 /// Everything of one tier.

@@ -8,8 +8,16 @@
 
 namespace mlxcpp::cpu {
 namespace {
+constexpr MatrixKernels kMatrix = {};
+}  // namespace
+}  // namespace mlxcpp::cpu
 
-constexpr Kernels kAll = {.probes = kProbes};
+#include "mlxcpp/ops/cpu/kern/gemm_f32.inl"
+
+namespace mlxcpp::cpu {
+namespace {
+
+constexpr Kernels kAll = {.probes = kProbes, .matrix = kMatrix, .gemm_f32 = kGemmF32};
 
 }  // namespace
 }  // namespace mlxcpp::cpu

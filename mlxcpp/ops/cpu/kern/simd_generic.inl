@@ -119,5 +119,17 @@ inline F load_u8(const void* p) {
   return {Float4{(float)b[0], (float)b[1], (float)b[2], (float)b[3]}};
 }
 
+/// Columns become rows.
+inline void transpose(F* r) {
+  Float4 a = __builtin_shufflevector(r[0].v, r[1].v, 0, 4, 1, 5);
+  Float4 b = __builtin_shufflevector(r[0].v, r[1].v, 2, 6, 3, 7);
+  Float4 c = __builtin_shufflevector(r[2].v, r[3].v, 0, 4, 1, 5);
+  Float4 d = __builtin_shufflevector(r[2].v, r[3].v, 2, 6, 3, 7);
+  r[0].v = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+  r[1].v = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+  r[2].v = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+  r[3].v = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+}
+
 }  // namespace
 }  // namespace mlxcpp::cpu
