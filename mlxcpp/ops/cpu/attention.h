@@ -1,14 +1,11 @@
 // Attention over cached keys, and rotary embeddings, over all threads.
 #pragma once
 
-#include "mlxcpp/ops/cpu/matrix.h"
-
 namespace mlxcpp::cpu {
 
-/// (B, heads, tokens, size) with the last axis contiguous; strides in elements.
+/// (B, heads, tokens, size) with the last axis contiguous; strides in numbers.
 struct Heads {
-  const void* data = nullptr;
-  Number type = Number::f32;
+  const float* data = nullptr;
   long row = 0, head = 0, token = 0;
 };
 
@@ -34,16 +31,18 @@ struct Attention {
 };
 void attention(const Attention& a);
 
-/// Turns the leading `dims` of each head.  In place is allowed.
+/// Turns the leading `dims` of each head, copies the others.  In place is allowed.
 struct Rotation {
   int rows, heads, tokens, size, dims;
   Heads x;
   float* out;
   long out_row, out_head, out_token;
-  bool traditional = false;  // neighbours, not halves
-  float magnitude = 1;       // factor on the rotated part
-  const float* inverse;      // (dims / 2): angle = position * inverse
-  const int* positions;      // (rows, tokens)
+  bool traditional = false;   // neighbours, not halves
+  float magnitude = 1;        // factor on the rotated part
+  const float* inverse;       // (dims / 2): angle = position * inverse
+  long inverse_row = 0;       // from one row's frequencies to the next one's
+  const int* positions;       // (rows, tokens), or (streams, rows, tokens)
+  const int* axis = nullptr;  // (dims / 2): the stream of each frequency; null: the first
 };
 void rotate(const Rotation& r);
 

@@ -38,9 +38,15 @@ void gated(const float* gate,
            long y_stride);
 void activate(const float* x, Act act, long size, float* y);
 
-/// Along rows of (rows, size).
+/// y = cap * tanh(x / cap).
+void softcap(const float* x, float cap, long size, float* y);
+
+/// Along rows of (rows, size); y may be x.
 void softmax(const float* x, int rows, int size, float* y);
 void log_softmax(const float* x, int rows, int size, float* y);
+/// log(sum(e^x)).
+void logsumexp(const float* x, int rows, int size, float* y);
+/// Where the largest number first stands; what is not a number is passed over.
 void argmax(const float* x, int rows, int size, unsigned* index);
 /// Per row the k-th largest number; k in [1, size].
 void kth_largest(const float* x, int rows, int size, int k, float* value);

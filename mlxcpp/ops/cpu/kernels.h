@@ -3,6 +3,7 @@
 // for another CPU.
 #pragma once
 
+#include "mlxcpp/ops/cpu/elementwise.h"
 #include "mlxcpp/ops/cpu/matrix.h"
 
 #include <cstddef>
@@ -88,12 +89,56 @@ struct GemmKernels {
                 const OutputRows& y);
 };
 
+/// One row, or a stretch of one.
+struct ElementwiseKernels {
+  /// `total` = x + add, where there is one, and y its norm.
+  void (*rms_norm)(const float* x,
+                   const float* add,
+                   const float* weight,
+                   float eps,
+                   int size,
+                   float* total,
+                   float* y);
+  void (*layer_norm)(
+      const float* x, const float* weight, const float* bias, float eps, int size, float* y);
+  void (*activate)(const float* x, Act act, long size, float* y);
+  void (*gated)(const float* gate, const float* up, const Gate& how, int size, float* y);
+  void (*softcap)(const float* x, float cap, long size, float* y);
+  /// What is not a number is passed over; minus infinity and 0 where nothing is left.
+  float (*largest)(const float* x, long size);
+  unsigned (*argmax)(const float* x, long size);
+  /// y = e^(x - shift), for x <= shift, and their sum; y may be null.
+  float (*exp_shifted)(const float* x, float shift, long size, float* y);
+  void (*scale_shift)(
+      const float* x, float by, float shift, long size, float* y);  // x * by + shift
+  /// The largest of each `block` numbers.
+  void (*block_maxima)(const float* x, long size, int block, float* maxima);
+  /// Numbers that are at least `low`, in order; returns how many.
+  long (*at_least)(const float* x, long size, float low, float* found);
+  /// Cosine and sine of positions * inverse, times magnitude.
+  void (*turns)(const float* inverse,
+                const float* positions,
+                float magnitude,
+                int pairs,
+                float* cosines,
+                float* sines);
+  /// One head, turned by them; y may be x.
+  void (*turn)(const float* x,
+               const float* cosines,
+               const float* sines,
+               int pairs,
+               int size,
+               bool traditional,
+               float* y);
+};
+
 /// Everything of one tier.
 struct Kernels {
   Probes probes;
   MatrixKernels matrix;
   GemmKernels gemm_f32;          // float32 throughout
   const GemmKernels* gemm_half;  // operands rounded to bfloat16, float32 sums; null: none
+  ElementwiseKernels elementwise;
 };
 
 }  // namespace mlxcpp::cpu

@@ -4,6 +4,8 @@
 #include "mlxcpp/ops/cpu/kern/tiles.inl"
 #endif
 #include "mlxcpp/ops/cpu/kern/probes.inl"
+#include "mlxcpp/ops/cpu/kern/math.inl"
+#include "mlxcpp/ops/cpu/kern/elementwise.inl"
 // clang-format on
 
 namespace mlxcpp::cpu {
@@ -17,7 +19,12 @@ constexpr MatrixKernels kMatrix = {};
 namespace mlxcpp::cpu {
 namespace {
 
-constexpr Kernels kAll = {.probes = kProbes, .matrix = kMatrix, .gemm_f32 = kGemmF32};
+constexpr Kernels kAll = {
+    .probes = kProbes,
+    .matrix = kMatrix,
+    .gemm_f32 = kGemmF32,
+    .elementwise = kElementwise,
+};
 
 }  // namespace
 }  // namespace mlxcpp::cpu
