@@ -37,8 +37,8 @@ lint:  ## formatting, arrows, ceilings, documents, clang-tidy
 format:  ## format the C++ code in place
 	@tools/check-format --fix
 
-bench: build  ## measure load, prefill, decode and memory with the default model; JSON
-	@tools/bench build/release/bin/mlxcpp
+bench: build  ## measure load, prompts, decoding and memory with the default model
+	@build/release/bin/mlxcpp bench --prompt 32,512 --depth 0,512 --batch 1,4
 
 docs:  ## check that the code in documents stands in compiled files
 	@tools/check-docs

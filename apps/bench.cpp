@@ -23,6 +23,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -160,8 +161,17 @@ class Bench {
   std::optional<Runner> runner_;
 };
 
+/// Now, not after hours.
+void require_folder_of(const std::string& file) {
+  auto folder = std::filesystem::path(file).parent_path();
+  std::error_code ignored;
+  if (!file.empty() && !folder.empty() && !std::filesystem::is_directory(folder, ignored))
+    throw IoError(describe("--plot", "no such folder", "a file in one", folder.string()));
+}
+
 int run(const Flags& flags) {
   flags.chatter.attach_log();
+  require_folder_of(flags.plot);
   require_range("--trials", flags.trials, kMostTrials);
   require_range("--chunk", flags.chunk, kMostChunk);
   return Bench(flags).run();

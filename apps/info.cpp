@@ -2,6 +2,7 @@
 // this program runs on.
 #include "apps/common/chatter.h"
 #include "apps/common/checkpoint_size.h"
+#include "apps/common/cpu_report.h"
 #include "apps/common/edge.h"
 #include "apps/common/model.h"
 #include "apps/common/output.h"
@@ -27,6 +28,7 @@ namespace {
 struct Flags {
   std::string model;
   std::optional<int> context;
+  bool cpu = false;
   Chatter chatter;
 };
 
@@ -226,6 +228,12 @@ int run(const Flags& flags) {
   if (flags.context && *flags.context < 1)
     throw InputError(describe(
         "--context", "bad value", "a number of at least 1", std::to_string(*flags.context)));
+  if (flags.cpu) {
+    if (!flags.model.empty())
+      throw InputError(describe("--cpu", "describes no model", "no model", flags.model));
+    print(cpu_report(flags.chatter.json));
+    return kExitDone;
+  }
   if (flags.model.empty()) {
     write_machine(flags.chatter.json);
     return kExitDone;
@@ -249,6 +257,10 @@ Verb add_info(CLI::App& command) {
                   flags->context,
                   "Memory for this many tokens (default: the model's context length)")
       ->type_name("N");
+  app->add_flag("--cpu",
+                flags->cpu,
+                "The CPU: which kernels it can run and which do run, and how fast it multiplies "
+                "and reads");
   app->add_flag("--json", flags->chatter.json, "As a JSON object");
   return {app, [flags] { return run(*flags); }};
 }

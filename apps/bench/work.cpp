@@ -10,12 +10,7 @@ namespace {
 
 /// The multiply-adds that one token takes with all of a weight.
 double numbers(const ops::WeightData& w) {
-  double per_row = w.value->shape(-1);
-  if (w.scales)
-    per_row = double((*w.scales)->shape(-1)) * w.quant.group_size;
-  else if (!w.dense() && w.quant.bits > 0)
-    per_row = per_row * 32 / w.quant.bits;
-  return double(w.value->size()) / w.value->shape(-1) * per_row;
+  return double(w.value->size()) / w.value->shape(-1) * w.inputs();
 }
 
 double bytes(const ops::WeightData& w) {

@@ -9,13 +9,15 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
 #include <string>
+#include <utility>
 
 namespace mlxcpp::test {
 namespace {
 
 const char* const kVerbs[] = {
-    "generate", "chat", "info", "tokenize", "models", "logits", "completion", "help"};
+    "generate", "chat", "info", "tokenize", "models", "logits", "bench", "completion", "help"};
 
 std::string tiny() { return tiny_model().string(); }
 
@@ -177,6 +179,53 @@ TEST(Info, without_a_model_describes_the_surroundings) {
 
 TEST(Info, of_a_missing_model_is_an_error) {
   EXPECT_EQ(run({"info", "no/such/model/there"}).code, 5);
+}
+
+/// Standing and note by the name of a tier.
+std::map<std::string, std::pair<std::string, std::string>> tiers_of(const Ran& ran) {
+  std::map<std::string, std::pair<std::string, std::string>> tiers;
+  for (auto& t : json_of(ran).objects("tiers"))
+    tiers[read<std::string>(t, "tier")] = {read<std::string>(t, "standing"),
+                                           read<std::string>(t, "note")};
+  return tiers;
+}
+
+TEST(InfoCpu, lists_every_tier_of_which_one_is_active) {
+  Ran ran = run({"info", "--cpu", "--json"}, {.env = {{"MLXCPP_THREADS", "1"}}});
+  auto info = json_of(ran);
+  EXPECT_NE(read<std::string>(info, "cpu"), "");
+  EXPECT_EQ(read<int>(info, "threads"), 1);
+  EXPECT_EQ(read<bool>(info, "deterministic"), false);
+  EXPECT_EQ(read<std::string>(info, "kernels"), "mlxcpp");
+  auto tiers = tiers_of(ran);
+  int active = 0;
+  for (auto& [name, found] : tiers) {
+    active += found.first == "active";
+    EXPECT_EQ(found.second.empty(), found.first == "active" || found.first == "able") << name;
+    EXPECT_NE(found.first, "failed") << name << ": " << found.second;
+  }
+  EXPECT_EQ(active, 1);
+  EXPECT_EQ(tiers.at(read<std::string>(info, "tier")).first, "active");
+  EXPECT_GT(read<double>(info.need_object("gmac_per_s"), "f32"), 0.1);
+  EXPECT_GT(read<double>(info, "read_gb_per_s"), 0.1);
+}
+
+TEST(InfoCpu, shows_what_the_environment_asks_for) {
+  Around around{.env = {{"MLXCPP_CPU", "scalar"}, {"MLXCPP_DETERMINISTIC", "1"}}};
+  Ran ran = run({"info", "--cpu", "--json"}, around);
+  auto info = json_of(ran);
+  EXPECT_EQ(read<std::string>(info, "tier"), "scalar");
+  EXPECT_EQ(read<bool>(info, "deterministic"), true);
+  EXPECT_EQ(tiers_of(ran).at("scalar").first, "active");
+  Ran text = run({"info", "--cpu"}, around);
+  for (auto* part : {"tier scalar", "active", "deterministic     yes", "float32", "GMAC/s", "GB/s"})
+    EXPECT_TRUE(has(text.out, part)) << part << "\n" << text.out;
+}
+
+TEST(InfoCpu, is_not_about_a_model) {
+  Ran ran = run({"info", "--cpu", tiny()});
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_TRUE(has(ran.err, "--cpu")) << ran.err;
 }
 
 // --- Tokens -------------------------------------------------------------------------------------
