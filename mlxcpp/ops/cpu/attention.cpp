@@ -3,7 +3,282 @@
 #include "mlxcpp/ops/cpu/detail/split.h"
 #include "mlxcpp/ops/cpu/features.h"
 
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <limits>
+#include <utility>
+#include <vector>
+
 namespace mlxcpp::cpu {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// Memory handed out in pieces of whole cache lines.
+class Arena {
+ public:
+  explicit Arena(void* start) : start_(static_cast<char*>(start)) {}
+  template <class T = float>
+  T* take(long n) {
+    char* piece = start_ + used_;
+    used_ += (sizeof(T) * std::size_t(n) + 63) / 64 * 64;
+    return reinterpret_cast<T*>(piece);
+  }
+
+ private:
+  char* start_;
+  std::size_t used_ = 0;
+};
+
+/// Some queries of one row, with heads that share keys.  Row r of a tile is query r / heads and
+/// head r % heads.
+struct Tile {
+  int row, kv_head, query, queries, head, heads;
+  int rows() const { return queries * heads; }
+};
+
+/// What one thread needs for one tile.
+struct Workspace {
+  KeyBlock keys;
+  Attended block, all;
+  unsigned char* allowed;  // null: Sight tells who is seen
+  void* scratch;
+};
+
+/// One call of attention().
+class Job {
+ public:
+  Job(const Attention& a, const AttentionKernels& kernels, const AttendedKernels& ends)
+      : a_(a), kernels_(kernels), ends_(ends), group_(a.heads / a.kv_heads) {
+    tile_heads_ = std::min(group_, kernels.most_rows);
+    head_parts_ = (group_ + tile_heads_ - 1) / tile_heads_;
+    tile_queries_ = std::clamp(kernels.most_rows / tile_heads_, 1, a.queries);
+    query_parts_ = (a.queries + tile_queries_ - 1) / tile_queries_;
+    blocks_ = (a.keys + kKeyBlock - 1) / kKeyBlock;
+    k_padded_ = (a.k_size + 3) / 4 * 4;
+    stride_ = (a.v_size + 15) / 16 * 16;
+  }
+
+  void run() const {
+    int threads = Pool::instance().threads(), n = count();
+    if (threads == 1 || nanoseconds() < 20e3) {
+      for (int i = 0; i < n; ++i) whole(tile(i));
+    } else if (n >= 4 * threads) {
+      Pool::instance().run(n, [&](int i) { whole(tile(n - 1 - i)); });  // the longest first
+    } else {
+      split(n);
+    }
+  }
+
+ private:
+  int count() const { return a_.rows * a_.kv_heads * head_parts_ * query_parts_; }
+  double nanoseconds() const {
+    double keys = double(a_.rows) * a_.keys * (a_.k_size + a_.v_size);
+    return keys * a_.kv_heads * 0.15 + keys * a_.heads * a_.queries * 0.015;
+  }
+  Tile tile(int i) const;
+  Sight sight(int row, int query) const;
+  std::pair<int, int> visible(const Tile& t) const;
+  Attended attended(Arena& memory, const Tile& t) const;
+  KeyBlock prepare(const Tile& t, Arena& memory) const;
+  void point_at(KeyBlock* b, const Tile& t, int block, unsigned char* allowed) const;
+  void fill_allowed(const Tile& t, int first, int keys, unsigned char* allowed) const;
+  Workspace workspace(const Tile& t) const;
+  void clear(const Attended& y, int rows) const;
+  void whole(const Tile& t) const;
+  void split(int tiles) const;
+  void finish(const Tile& t, const Attended& y) const;
+
+  const Attention& a_;
+  const AttentionKernels& kernels_;
+  const AttendedKernels& ends_;
+  int group_, tile_heads_, head_parts_, tile_queries_, query_parts_, blocks_, k_padded_, stride_;
+};
+
+Tile Job::tile(int i) const {
+  Tile t;
+  int of_head = i / query_parts_, of_kv_head = of_head / head_parts_;
+  t.query = i % query_parts_ * tile_queries_;
+  t.queries = std::min(tile_queries_, a_.queries - t.query);
+  int part = of_head % head_parts_ * tile_heads_;
+  t.heads = std::min(tile_heads_, group_ - part);
+  t.row = of_kv_head / a_.kv_heads, t.kv_head = of_kv_head % a_.kv_heads;
+  t.head = t.kv_head * group_ + part;
+  return t;
+}
+
+Sight Job::sight(int row, int query) const {
+  int at = a_.offsets[row] + query, low = 0, high = a_.causal ? at + 1 : a_.ends[row];
+  high = std::min(high, kNoToken);
+  if (a_.window) low = std::max(low, at - a_.window + 1);
+  if (a_.chunk) {
+    int start = at / a_.chunk * a_.chunk;
+    low = std::max(low, start), high = std::min(high, start + a_.chunk);
+  }
+  if (!a_.kept_last) return {float(low), float(high), 0, 0};
+  return {float(low), float(high), float(a_.kept_first), float(at - a_.kept_last + 1)};
+}
+
+/// Blocks that some query of the tile may see.
+std::pair<int, int> Job::visible(const Tile& t) const {
+  if (a_.key_index || a_.spans) return {0, blocks_};
+  float low = kInfinity, high = 0;
+  for (int i = 0; i < t.queries; ++i) {
+    Sight s = sight(t.row, t.query + i);
+    low = std::min(low, s.low), high = std::max(high, s.high);
+  }
+  if (high <= low) return {0, 0};
+  int to = (int(std::min(high, float(a_.keys))) + kKeyBlock - 1) / kKeyBlock;
+  return {std::min(int(low) / kKeyBlock, to), to};
+}
+
+Attended Job::attended(Arena& memory, const Tile& t) const {
+  Attended y;
+  y.largest = memory.take(t.rows()), y.sum = memory.take(t.rows());
+  y.out = memory.take(long(t.rows()) * stride_), y.stride = stride_;
+  return y;
+}
+
+/// What does not depend on the block.
+KeyBlock Job::prepare(const Tile& t, Arena& memory) const {
+  KeyBlock b = {.k_token = a_.k.token,
+                .v_token = a_.v.token,
+                .k_size = a_.k_size,
+                .v_size = a_.v_size,
+                .index = nullptr,
+                .rows = t.rows(),
+                .k_padded = k_padded_,
+                .softcap = a_.softcap,
+                .allowed = nullptr,
+                .group = t.heads};
+  auto* q = memory.take(long(t.rows()) * k_padded_);
+  auto* sights = memory.take<Sight>(t.rows());
+  b.q = q, b.sight = sights;
+  for (int i = 0; i < t.queries; ++i)
+    for (int h = 0; h < t.heads; ++h, q += k_padded_) {
+      const float* from =
+          a_.q.data + t.row * a_.q.row + (t.head + h) * a_.q.head + (t.query + i) * a_.q.token;
+      for (int d = 0; d < a_.k_size; ++d) q[d] = from[d] * a_.scale;
+      for (int d = a_.k_size; d < k_padded_; ++d) q[d] = 0;
+      *sights++ = sight(t.row, t.query + i);
+    }
+  return b;
+}
+
+/// Written out where no Sight can say who is seen.
+void Job::fill_allowed(const Tile& t, int first, int keys, unsigned char* allowed) const {
+  const int* index = a_.key_index ? a_.key_index + long(t.row) * a_.keys : nullptr;
+  const int* spans = a_.spans ? a_.spans + long(t.row) * a_.queries : nullptr;
+  for (int i = 0; i < t.queries; ++i, allowed += kKeyBlock) {
+    Sight s = sight(t.row, t.query + i);
+    int mine = spans ? spans[t.query + i] : 0;
+    for (int j = 0; j < keys; ++j) {
+      int key = index ? index[first + j] : first + j, fresh = key - a_.offsets[t.row];
+      auto at = float(key);
+      bool seen = s.low <= at && at < s.high && !(s.hidden_from <= at && at < s.hidden_to);
+      if (mine > 0 && fresh >= 0 && fresh < a_.queries) seen |= spans[fresh] == mine;
+      if (a_.allowed)
+        seen &= a_.allowed[(long(t.row) * a_.queries + t.query + i) * a_.keys + first + j] != 0;
+      allowed[j] = seen;
+    }
+    std::fill(allowed + keys, allowed + kKeyBlock, 0);
+  }
+}
+
+void Job::point_at(KeyBlock* b, const Tile& t, int block, unsigned char* allowed) const {
+  b->first = block * kKeyBlock;
+  b->keys = std::min(kKeyBlock, a_.keys - b->first);
+  b->k = a_.k.data + t.row * a_.k.row + t.kv_head * a_.k.head + b->first * a_.k.token;
+  b->v = a_.v.data + t.row * a_.v.row + t.kv_head * a_.v.head + b->first * a_.v.token;
+  if (a_.key_index) b->index = a_.key_index + long(t.row) * a_.keys + b->first;
+  if (!allowed) return;
+  fill_allowed(t, b->first, b->keys, allowed);
+  b->allowed = allowed;
+}
+
+Workspace Job::workspace(const Tile& t) const {
+  std::size_t scratch = kernels_.scratch_bytes(a_.k_size);
+  std::size_t of_row = sizeof(float) * (k_padded_ + 2 * (stride_ + 2)) + sizeof(Sight) + kKeyBlock;
+  Arena memory(thread_scratch(of_row * t.rows() + scratch + 16 * 64));
+  Workspace w;
+  w.keys = prepare(t, memory);
+  w.block = attended(memory, t), w.all = attended(memory, t);
+  bool written = a_.allowed || a_.spans;
+  w.allowed = written ? memory.take<unsigned char>(long(t.queries) * kKeyBlock) : nullptr;
+  w.scratch = memory.take<char>(long(scratch));
+  return w;
+}
+
+void Job::clear(const Attended& y, int rows) const {
+  std::fill(y.largest, y.largest + rows, -kInfinity);
+  std::fill(y.sum, y.sum + rows, 0.f);
+  std::fill(y.out, y.out + long(rows) * stride_, 0.f);
+}
+
+/// All blocks of a tile, one after the other.
+void Job::whole(const Tile& t) const {
+  Workspace w = workspace(t);
+  clear(w.all, t.rows());
+  auto [from, to] = visible(t);
+  for (int block = from; block < to; ++block) {
+    point_at(&w.keys, t, block, w.allowed);
+    kernels_.block(w.keys, w.scratch, w.block);
+    ends_.merge(w.block, t.rows(), w.all);
+  }
+  finish(t, w.all);
+}
+
+/// Blocks of few tiles on all threads; then what they gave, in the same order as above.
+void Job::split(int tiles) const {
+  struct Part {
+    int tile, block;
+    Attended y;
+  };
+  std::vector<Part> parts;
+  std::vector<std::size_t> first;
+  std::size_t bytes = 0;
+  for (int i = 0; i < tiles; ++i) {
+    Tile t = tile(i);
+    first.push_back(parts.size());
+    auto [from, to] = visible(t);
+    for (int block = from; block < to; ++block) parts.push_back({i, block, {}});
+    bytes += std::size_t(to - from + 1) * (sizeof(float) * t.rows() * (stride_ + 2) + 3 * 64);
+  }
+  first.push_back(parts.size());
+  Arena memory(thread_scratch(bytes, 1));
+  for (auto& p : parts) p.y = attended(memory, tile(p.tile));
+  Pool::instance().run(int(parts.size()), [&](int i) {
+    Part& p = parts[i];
+    Tile t = tile(p.tile);
+    Workspace w = workspace(t);
+    point_at(&w.keys, t, p.block, w.allowed);
+    kernels_.block(w.keys, w.scratch, p.y);
+  });
+  for (int i = 0; i < tiles; ++i) {
+    Tile t = tile(i);
+    Attended all = workspace(t).all;
+    clear(all, t.rows());
+    for (std::size_t p = first[i]; p < first[i + 1]; ++p) ends_.merge(parts[p].y, t.rows(), all);
+    finish(t, all);
+  }
+}
+
+void Job::finish(const Tile& t, const Attended& y) const {
+  for (int r = 0; r < t.rows(); ++r) {
+    int query = t.query + r / t.heads, head = t.head + r % t.heads;
+    float* out = a_.out + t.row * a_.out_row + head * a_.out_head + query * a_.out_token;
+    ends_.finish(y, r, a_.sinks ? a_.sinks + head : nullptr, a_.v_size, out);
+  }
+}
+
+}  // namespace
+
+void attention(const Attention& a) {
+  if (a.rows == 0 || a.heads == 0 || a.queries == 0 || a.v_size == 0) return;
+  const Kernels& k = *machine().kernels;
+  Job(a, k.attention_f32, k.attended).run();
+}
 
 void rotate(const Rotation& r) {
   auto& k = machine().kernels->elementwise;

@@ -132,6 +132,45 @@ struct ElementwiseKernels {
                float* y);
 };
 
+/// Which keys a query sees: low <= index < high, but not hidden_from <= index < hidden_to.
+struct Sight {
+  float low, high, hidden_from, hidden_to;
+};
+/// Up to kKeyBlock neighbouring keys of one head, and the queries that look at them.
+struct KeyBlock {
+  const float *k, *v;
+  long k_token, v_token;
+  int keys, k_size, v_size;
+  int first;         // index of the first key, the others follow; unless there is
+  const int* index;  // (keys)
+  const float* q;    // (rows, k_padded): scaled, zeros behind k_size
+  int rows, k_padded;
+  float softcap;                 // 0: none
+  const Sight* sight;            // (rows)
+  const unsigned char* allowed;  // (rows / group, kKeyBlock), instead of sight; null: none
+  int group;
+};
+/// What queries have of some keys: the largest score, the sum of e^(score - largest), and that of
+/// the values, weighted so, in rows of `stride` numbers.
+struct Attended {
+  float *largest, *sum, *out;
+  int stride;
+};
+/// How a block of keys is attended to does not depend on how many queries do so together.
+struct AttentionKernels {
+  int most_rows;  // of queries in one call
+  std::size_t (*scratch_bytes)(int k_size);
+  void (*block)(const KeyBlock& b, void* scratch, const Attended& y);
+};
+inline constexpr int kKeyBlock = 256;
+/// Steps that follow the blocks, in the order of the blocks.
+struct AttendedKernels {
+  /// Adds `more` to `y`, which starts with largest -inf, sum 0, out 0.
+  void (*merge)(const Attended& more, int rows, const Attended& y);
+  /// Row r of y, divided by its sum, which `sink` takes part in where it is not null.
+  void (*finish)(const Attended& y, int r, const float* sink, int v_size, float* out);
+};
+
 /// Everything of one tier.
 struct Kernels {
   Probes probes;
@@ -139,6 +178,9 @@ struct Kernels {
   GemmKernels gemm_f32;          // float32 throughout
   const GemmKernels* gemm_half;  // operands rounded to bfloat16, float32 sums; null: none
   ElementwiseKernels elementwise;
+  AttentionKernels attention_f32;
+  const AttentionKernels* attention_half;  // operands as bfloat16, float32 sums; null: none
+  AttendedKernels attended;
 };
 
 }  // namespace mlxcpp::cpu

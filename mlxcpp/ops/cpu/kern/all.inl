@@ -6,6 +6,7 @@
 #include "mlxcpp/ops/cpu/kern/probes.inl"
 #include "mlxcpp/ops/cpu/kern/math.inl"
 #include "mlxcpp/ops/cpu/kern/elementwise.inl"
+#include "mlxcpp/ops/cpu/kern/attention.inl"
 // clang-format on
 
 namespace mlxcpp::cpu {
@@ -24,6 +25,8 @@ constexpr Kernels kAll = {
     .matrix = kMatrix,
     .gemm_f32 = kGemmF32,
     .elementwise = kElementwise,
+    .attention_f32 = kAttentionF32,
+    .attended = kAttended,
 };
 
 }  // namespace

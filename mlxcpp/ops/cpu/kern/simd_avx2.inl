@@ -93,6 +93,23 @@ inline void transpose(F* r) {
     r[i + 4].v = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
   }
 }
+inline F load_int(const int* p) {
+  return {_mm256_cvtepi32_ps(_mm256_loadu_si256((const __m256i*)p))};
+}
+
+inline F load_quads(const float* p, long step) {
+  return {_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + step), 1)};
+}
+inline void transpose_quads(F (&x)[4]) {
+  __m256d ab0 = _mm256_castps_pd(_mm256_unpacklo_ps(x[0].v, x[1].v));
+  __m256d ab1 = _mm256_castps_pd(_mm256_unpackhi_ps(x[0].v, x[1].v));
+  __m256d cd0 = _mm256_castps_pd(_mm256_unpacklo_ps(x[2].v, x[3].v));
+  __m256d cd1 = _mm256_castps_pd(_mm256_unpackhi_ps(x[2].v, x[3].v));
+  x[0].v = _mm256_castpd_ps(_mm256_unpacklo_pd(ab0, cd0));
+  x[1].v = _mm256_castpd_ps(_mm256_unpackhi_pd(ab0, cd0));
+  x[2].v = _mm256_castpd_ps(_mm256_unpacklo_pd(ab1, cd1));
+  x[3].v = _mm256_castpd_ps(_mm256_unpackhi_pd(ab1, cd1));
+}
 
 }  // namespace
 }  // namespace mlxcpp::cpu

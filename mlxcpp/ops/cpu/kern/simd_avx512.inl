@@ -105,6 +105,24 @@ inline void transpose(F* r) {
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) r[i].v = _mm512_castsi512_ps(t[i]);
 }
+inline F load_int(const int* p) { return {_mm512_cvtepi32_ps(_mm512_loadu_si512(p))}; }
+
+inline F load_quads(const float* p, long step) {
+  __m512 x = _mm512_castps128_ps512(_mm_loadu_ps(p));
+  x = _mm512_mask_broadcast_f32x4(x, 0x00f0, _mm_loadu_ps(p + step));
+  x = _mm512_mask_broadcast_f32x4(x, 0x0f00, _mm_loadu_ps(p + 2 * step));
+  return {_mm512_mask_broadcast_f32x4(x, 0xf000, _mm_loadu_ps(p + 3 * step))};
+}
+inline void transpose_quads(F (&x)[4]) {
+  __m512d ab0 = _mm512_castps_pd(_mm512_unpacklo_ps(x[0].v, x[1].v));
+  __m512d ab1 = _mm512_castps_pd(_mm512_unpackhi_ps(x[0].v, x[1].v));
+  __m512d cd0 = _mm512_castps_pd(_mm512_unpacklo_ps(x[2].v, x[3].v));
+  __m512d cd1 = _mm512_castps_pd(_mm512_unpackhi_ps(x[2].v, x[3].v));
+  x[0].v = _mm512_castpd_ps(_mm512_unpacklo_pd(ab0, cd0));
+  x[1].v = _mm512_castpd_ps(_mm512_unpackhi_pd(ab0, cd0));
+  x[2].v = _mm512_castpd_ps(_mm512_unpacklo_pd(ab1, cd1));
+  x[3].v = _mm512_castpd_ps(_mm512_unpackhi_pd(ab1, cd1));
+}
 
 }  // namespace
 }  // namespace mlxcpp::cpu

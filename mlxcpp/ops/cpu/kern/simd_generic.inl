@@ -130,6 +130,26 @@ inline void transpose(F* r) {
   r[2].v = __builtin_shufflevector(b, d, 0, 1, 4, 5);
   r[3].v = __builtin_shufflevector(b, d, 2, 3, 6, 7);
 }
+inline F load_int(const int* p) {
+  Int4 n;
+  memcpy(&n, p, 16);
+  return {__builtin_convertvector(n, Float4)};
+}
+
+/// kWidth / 4 times four neighbours, `step` apart.
+inline F load_quads(const float* p, long) { return load(p); }
+/// Of each four neighbours: x[i] gets the i-th of x[0] ... x[3].
+inline void transpose_quads(F (&x)[4]) {
+  Float4 a = x[0].v, b = x[1].v, c = x[2].v, d = x[3].v;
+  Float4 ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+         ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  Float4 cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5),
+         cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  x[0].v = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
+  x[1].v = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
+  x[2].v = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
+  x[3].v = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
+}
 
 }  // namespace
 }  // namespace mlxcpp::cpu

@@ -1,0 +1,231 @@
+// Attention to one block of keys in float32.  Scores are sums over the head's size in order, a
+// vector of keys at a time; so what a query gets does not depend on its neighbours.
+#include <stddef.h>
+#include <string.h>
+
+namespace mlxcpp::cpu {
+namespace {
+
+constexpr int kKeys = 2 * kWidth;  // that are turned to columns together
+constexpr int kScoreRows = kWidth == 16 ? 8 : 4;
+constexpr int kQueryRows = 64;
+constexpr float kLowest = -__builtin_inff();
+
+inline int padded4(int n) { return (n + 3) / 4 * 4; }
+
+/// Turns kWidth keys of `size` numbers, a multiple of 4, to columns of kKeys.
+inline void turn_keys(const float* k, long token, int size, float* columns) {
+  for (int d = 0; d < size; d += 4) {
+    F x[4];
+    for (int i = 0; i < 4; ++i) x[i] = load_quads(k + i * token + d, 4 * token);
+    transpose_quads(x);
+    for (int i = 0; i < 4; ++i) store(columns + (d + i) * kKeys, x[i]);
+  }
+}
+
+/// Keys [from, from + kKeys) of the block; zeros behind the last.  `rest` has room for kWidth keys.
+inline void key_columns(const KeyBlock& b, int from, float* columns, float* rest) {
+  int size = b.k_padded;
+  for (int half = 0; half < kKeys; half += kWidth) {
+    int n = b.keys - from - half;
+    const float* k = b.k + (from + half) * b.k_token;
+    if (n >= kWidth && size == b.k_size) {
+      turn_keys(k, b.k_token, size, columns + half);
+      continue;
+    }
+    memset(rest, 0, sizeof(float) * kWidth * size);
+    for (int i = 0; i < n && i < kWidth; ++i)
+      memcpy(rest + i * size, k + i * b.k_token, sizeof(float) * b.k_size);
+    turn_keys(rest, size, size, columns + half);
+  }
+}
+
+template <int R>
+inline void score_rows(const float* q, int size, const float* columns, float* scores) {
+  F a[R][2];
+  for (int r = 0; r < R; ++r) a[r][0] = a[r][1] = zero();
+  for (int d = 0; d < size; ++d) {
+    F k0 = load(columns + d * kKeys), k1 = load(columns + d * kKeys + kWidth);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      F x = set(q[r * size + d]);
+      a[r][0] = fma(x, k0, a[r][0]);
+      a[r][1] = fma(x, k1, a[r][1]);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    store(scores + r * kKeyBlock, a[r][0]);
+    store(scores + r * kKeyBlock + kWidth, a[r][1]);
+  }
+}
+
+/// Scores of all rows with kKeys keys.
+inline void score(const KeyBlock& b, const float* columns, float* scores) {
+  int r = 0, size = b.k_padded;
+  for (; r + kScoreRows <= b.rows; r += kScoreRows)
+    score_rows<kScoreRows>(b.q + r * size, size, columns, scores + r * kKeyBlock);
+  const float* q = b.q + r * size;
+  scores += r * kKeyBlock;
+  switch (b.rows - r) {
+    case 7: return score_rows<7>(q, size, columns, scores);
+    case 6: return score_rows<6>(q, size, columns, scores);
+    case 5: return score_rows<5>(q, size, columns, scores);
+    case 4: return score_rows<4>(q, size, columns, scores);
+    case 3: return score_rows<3>(q, size, columns, scores);
+    case 2: return score_rows<2>(q, size, columns, scores);
+    case 1: return score_rows<1>(q, size, columns, scores);
+  }
+}
+
+/// Minus infinity for the keys that row r does not see.
+inline void hide(const KeyBlock& b, int r, float* scores) {
+  F lowest = set(kLowest);
+  for (int j = b.keys; j % kKeys; ++j) scores[j] = kLowest;
+  if (b.allowed) {
+    const unsigned char* allowed = b.allowed + (long)(r / b.group) * kKeyBlock;
+    for (int j = 0; j < b.keys; j += kWidth)
+      store(scores + j, select(less(zero(), load_u8(allowed + j)), load(scores + j), lowest));
+    return;
+  }
+  Sight s = b.sight[r];
+  bool gap = s.hidden_from < s.hidden_to;
+  float last = (float)(b.first + b.keys - 1);
+  if (!b.index && s.low <= (float)b.first && last < s.high &&
+      (!gap || last < s.hidden_from || s.hidden_to <= (float)b.first))
+    return;
+  float counted[kWidth];
+  for (int i = 0; i < kWidth; ++i) counted[i] = (float)(b.first + i);
+  F at = load(counted);
+  for (int j = 0; j < b.keys; j += kWidth) {
+    F x = load(scores + j);
+    if (b.index) {
+      int rest[kWidth] = {}, n = b.keys - j;
+      if (n < kWidth) memcpy(rest, b.index + j, sizeof(int) * n);
+      at = load_int(n < kWidth ? rest : b.index + j);
+    }
+    x = select(less(at, set(s.low)), lowest, x);
+    x = select(less(at, set(s.high)), x, lowest);
+    if (gap)
+      x = select(less(at, set(s.hidden_from)), x, select(less(at, set(s.hidden_to)), lowest, x));
+    store(scores + j, x);
+    at = at + set((float)kWidth);
+  }
+}
+
+/// Scores of one row become powers; their largest and their sum.
+inline void powers(float* scores, int keys, float* largest_score, float* total) {
+  F m[2] = {set(kLowest), set(kLowest)};
+  for (int j = 0; j < keys; j += kKeys)
+    for (int i = 0; i < 2; ++i) m[i] = max(load(scores + j + i * kWidth), m[i]);
+  float high = largest(max(m[0], m[1]));
+  *largest_score = high;
+  F shift = set(high == kLowest ? 0.f : high), a[2] = {zero(), zero()};
+  for (int j = 0; j < keys; j += kKeys)
+    for (int i = 0; i < 2; ++i) {
+      F e = exp_of_negative(load(scores + j + i * kWidth) - shift);
+      a[i] = a[i] + e;
+      store(scores + j + i * kWidth, e);
+    }
+  *total = sum(a[0] + a[1]);
+}
+
+/// R rows of N vectors of `out`, from all keys in order; the last vector may be a part.
+template <int R, int N>
+inline void weigh_rows(const float* p, const KeyBlock& b, int at, int stride, float* out) {
+  F a[R][N];
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) a[r][n] = zero();
+  const float* v = b.v + at;
+  int part = b.v_size - at - (N - 1) * kWidth;
+  for (int j = 0; j < b.keys; ++j, v += b.v_token) {
+    F x[N];
+    for (int n = 0; n < N - 1; ++n) x[n] = load(v + n * kWidth);
+    x[N - 1] = part < kWidth ? load_part(v + (N - 1) * kWidth, part) : load(v + (N - 1) * kWidth);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      F w = set(p[r * kKeyBlock + j]);
+      for (int n = 0; n < N; ++n) a[r][n] = fma(w, x[n], a[r][n]);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) store(out + (long)r * stride + at + n * kWidth, a[r][n]);
+}
+
+template <int N>
+inline void weigh(const float* p, const KeyBlock& b, int at, const Attended& y) {
+  constexpr int kRows = kWidth == 16 ? 6 : 3;
+  int r = 0;
+  for (; r + kRows <= b.rows; r += kRows)
+    weigh_rows<kRows, N>(p + r * kKeyBlock, b, at, y.stride, y.out + (long)r * y.stride);
+  p += r * kKeyBlock;
+  float* out = y.out + (long)r * y.stride;
+  switch (b.rows - r) {
+    case 5: return weigh_rows<5, N>(p, b, at, y.stride, out);
+    case 4: return weigh_rows<4, N>(p, b, at, y.stride, out);
+    case 3: return weigh_rows<3, N>(p, b, at, y.stride, out);
+    case 2: return weigh_rows<2, N>(p, b, at, y.stride, out);
+    case 1: return weigh_rows<1, N>(p, b, at, y.stride, out);
+  }
+}
+
+inline size_t block_scratch(int k_size) {
+  return sizeof(float) * ((size_t)padded4(k_size) * (kKeys + kWidth) + kQueryRows * kKeyBlock);
+}
+
+inline void attend_block(const KeyBlock& b, void* scratch, const Attended& y) {
+  float* columns = (float*)scratch;
+  float* rest = columns + b.k_padded * kKeys;
+  float* scores = rest + b.k_padded * kWidth;
+  for (int j = 0; j < b.keys; j += kKeys) {
+    key_columns(b, j, columns, rest);
+    score(b, columns, scores + j);
+  }
+  for (int r = 0; r < b.rows; ++r) {
+    float* row = scores + r * kKeyBlock;
+    if (b.softcap) softcap(row, b.softcap, b.keys, row);
+    hide(b, r, row);
+    powers(row, b.keys, y.largest + r, y.sum + r);
+  }
+  constexpr int kVectors = kWidth == 16 ? 4 : 2;
+  int at = 0;
+  for (; at + kVectors * kWidth <= b.v_size; at += kVectors * kWidth)
+    weigh<kVectors>(scores, b, at, y);
+  for (; at < b.v_size; at += kWidth) weigh<1>(scores, b, at, y);
+}
+
+/// y[i] = y[i] * keep + more[i] * add, whole vectors.
+inline void blend(float* y, F keep, const float* more, F add, int n) {
+  for (int i = 0; i < n; i += kWidth) store(y + i, fma(load(more + i), add, load(y + i) * keep));
+}
+
+inline void merge(const Attended& more, int rows, const Attended& y) {
+  for (int r = 0; r < rows; ++r) {
+    if (more.sum[r] == 0) continue;
+    float high = more.largest[r] > y.largest[r] ? more.largest[r] : y.largest[r];
+    F shift = set(high == kLowest ? 0.f : high);
+    F keep = exp_of_negative(set(y.largest[r]) - shift);
+    F add = exp_of_negative(set(more.largest[r]) - shift);
+    float both[kWidth];
+    store(both, fma(set(more.sum[r]), add, set(y.sum[r]) * keep));
+    y.sum[r] = both[0], y.largest[r] = high;
+    blend(y.out + (long)r * y.stride, keep, more.out + (long)r * more.stride, add, y.stride);
+  }
+}
+
+inline void finish(const Attended& y, int r, const float* sink, int v_size, float* out) {
+  float total = y.sum[r], by = 1;
+  if (sink && (*sink > kLowest || y.largest[r] > kLowest)) {
+    float high = *sink > y.largest[r] ? *sink : y.largest[r], parts[2][kWidth];
+    store(parts[0], exp_of_negative(set(y.largest[r] - high)));
+    store(parts[1], exp_of_negative(set(*sink - high)));
+    by = parts[0][0], total = total * by + parts[1][0];
+  }
+  // A query that sees nothing has no sum.
+  scale_shift(y.out + (long)r * y.stride, total == 0 ? 0 : by / total, 0, v_size, out);
+}
+
+constexpr AttentionKernels kAttentionF32 = {kQueryRows, block_scratch, attend_block};
+constexpr AttendedKernels kAttended = {merge, finish};
+
+}  // namespace
+}  // namespace mlxcpp::cpu
