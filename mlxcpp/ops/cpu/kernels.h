@@ -5,6 +5,7 @@
 
 #include "mlxcpp/ops/cpu/elementwise.h"
 #include "mlxcpp/ops/cpu/matrix.h"
+#include "mlxcpp/ops/cpu/recurrent.h"
 
 #include <cstddef>
 
@@ -171,6 +172,21 @@ struct AttendedKernels {
   void (*finish)(const Attended& y, int r, const float* sink, int v_size, float* out);
 };
 
+struct RecurrentKernels {
+  /// Of one token.
+  void (*time_steps)(const TimeSteps& t, int row, int token);
+  /// All tokens of a row, for heads [head, head_end) that share a key head, and states' rows
+  /// [p, p_end).  scratch: recurrence_scratch(n) numbers, aligned to 64 bytes.
+  void (*recurrence)(
+      const Recurrence& r, int row, int head, int head_end, int p, int p_end, float* scratch);
+  long (*recurrence_scratch)(int n);
+  /// All tokens of a row, for channels [from, to).  scratch: as above.
+  void (*causal_conv)(const CausalConv& c, int row, int from, int to, float* scratch);
+  long (*causal_conv_scratch)(int kernel, int channels);
+  /// One row.
+  void (*gated_norm)(const GatedNorm& g, int row);
+};
+
 /// Everything of one tier.
 struct Kernels {
   Probes probes;
@@ -181,6 +197,7 @@ struct Kernels {
   AttentionKernels attention_f32;
   const AttentionKernels* attention_half;  // operands as bfloat16, float32 sums; null: none
   AttendedKernels attended;
+  RecurrentKernels recurrent;
 };
 
 }  // namespace mlxcpp::cpu

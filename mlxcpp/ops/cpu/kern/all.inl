@@ -7,6 +7,9 @@
 #include "mlxcpp/ops/cpu/kern/math.inl"
 #include "mlxcpp/ops/cpu/kern/elementwise.inl"
 #include "mlxcpp/ops/cpu/kern/attention.inl"
+#include "mlxcpp/ops/cpu/kern/causal_conv.inl"
+#include "mlxcpp/ops/cpu/kern/recurrent_chunks.inl"
+#include "mlxcpp/ops/cpu/kern/recurrent.inl"
 // clang-format on
 
 namespace mlxcpp::cpu {
@@ -27,6 +30,7 @@ constexpr Kernels kAll = {
     .elementwise = kElementwise,
     .attention_f32 = kAttentionF32,
     .attended = kAttended,
+    .recurrent = kRecurrent,
 };
 
 }  // namespace
