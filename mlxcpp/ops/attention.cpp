@@ -1,6 +1,10 @@
 #include "mlxcpp/ops/attention.h"
 
 #include "mlxcpp/ops/basic.h"
+#include "mlxcpp/ops/cpu/attention.h"
+#include "mlxcpp/ops/detail/kernel.h"
+#include "mlxcpp/ops/detail/view.h"
+#include "mlxcpp/ops/device.h"
 
 #include <mlx/fast.h>
 #include <mlx/ops.h>
@@ -97,6 +101,108 @@ array composed(const array& q, const KvView& kv, const AttentionArgs& a) {
   return mx::flatten(mx::matmul(p, grouped(kv.v)), 1, 2);
 }
 
+array attention_of_mlx(const array& q, const KvView& kv, const AttentionArgs& a) {
+  if (a.softcap) return composed(q, kv, a);
+  Mask m = make_mask(kv, a);
+  std::optional<array> sinks;
+  if (a.sinks) sinks = mx::astype(**a.sinks, q.dtype());
+  return mx::fast::scaled_dot_product_attention(q, kv.k, kv.v, a.scale, m.mode, m.allowed, sinks);
+}
+
+using Arrays = std::vector<array>;
+
+/// One attention by our kernels.  Inputs are q, k, v, and those that the places below name.
+struct Call {
+  std::shared_ptr<const Rows> rows;
+  AttentionArgs args;  // without its sinks
+  bool recent;
+  Kept kept;
+  int sinks = -1, index = -1, spans = -1;
+
+  /// Every column is seen, whatever token it holds.
+  bool sees_all(int columns) const {
+    bool whole = !args.chunk && (!args.window || (columns <= args.window && !kept.first));
+    return recent && args.causal && whole && !rows->spans;
+  }
+  void run(const Arrays& in, Arrays& out) const;
+  array by_mlx(const Arrays& in) const;
+};
+
+void Call::run(const Arrays& in, Arrays& out) const {
+  detail::View<float> q(in[0]), k(in[1]), v(in[2]);
+  auto heads_of = [](const detail::View<float>& x) {
+    return cpu::Heads{x.data(), x.stride(0), x.stride(1), x.stride(2)};
+  };
+  std::optional<detail::View<float>> sink;
+  std::optional<detail::View<int>> tokens, numbers;
+  if (sinks >= 0) sink = detail::View<float>::in_order(in[sinks]);
+  if (index >= 0) tokens = detail::View<int>::in_order(in[index]);
+  if (spans >= 0) numbers = detail::View<int>::in_order(in[spans]);
+  bool all = sees_all(in[1].shape(2));
+  std::vector<int> ends;
+  for (int b = 0; b < rows->batch; ++b) ends.push_back(all ? cpu::kNoToken : rows->end(b));
+  int H = in[0].shape(1), L = in[0].shape(2), dv = in[2].shape(3);
+  cpu::attention({.rows = in[0].shape(0),
+                  .heads = H,
+                  .kv_heads = in[1].shape(1),
+                  .queries = L,
+                  .keys = in[1].shape(2),
+                  .k_size = in[0].shape(3),
+                  .v_size = dv,
+                  .q = heads_of(q),
+                  .k = heads_of(k),
+                  .v = heads_of(v),
+                  .out = detail::floats(out[0]),
+                  .out_row = long(L) * H * dv,
+                  .out_head = dv,
+                  .out_token = long(H) * dv,
+                  .scale = args.scale,
+                  .softcap = args.softcap,
+                  .sinks = sink ? sink->data() : nullptr,
+                  .causal = args.causal && !all,
+                  .window = all ? 0 : args.window,
+                  .chunk = args.chunk,
+                  .kept_first = kept.first,
+                  .kept_last = all ? 0 : kept.last,
+                  .offsets = rows->offsets.data(),
+                  .ends = ends.data(),
+                  .key_index = tokens && !all ? tokens->data() : nullptr,
+                  .spans = numbers ? numbers->data() : nullptr});
+}
+
+array Call::by_mlx(const Arrays& in) const {
+  KvView kv{.k = in[1], .v = in[2], .key_index = {}, .recent = recent, .kept = kept, .rows = rows};
+  if (index >= 0) kv.key_index = in[index];
+  AttentionArgs a = args;
+  if (sinks >= 0) a.sinks = std::make_shared<array>(in[sinks]);
+  return mx::transpose(attention_of_mlx(in[0], kv, a), {0, 2, 1, 3});
+}
+
+/// Heads stand inside tokens, as the projection that follows wants them.
+array attention_of_ours(const array& q, const KvView& kv, const AttentionArgs& a) {
+  Call call{.rows = kv.rows, .args = a, .recent = kv.recent, .kept = kv.kept};
+  call.args.sinks = std::nullopt;
+  Arrays inputs = {q, kv.k, kv.v};
+  auto also = [&](const array& x) {
+    inputs.push_back(x);
+    return int(inputs.size()) - 1;
+  };
+  if (a.sinks) call.sinks = also(mx::astype(**a.sinks, mx::float32));
+  if (kv.key_index) call.index = also(mx::astype(*kv.key_index, mx::int32));
+  if (kv.rows->spans) call.spans = also(mx::astype(*kv.rows->spans, mx::int32));
+  array y = detail::kernel(
+      "Attention",
+      {q.shape(0), q.shape(2), q.shape(1), kv.v.shape(3)},
+      inputs,
+      [call](const Arrays& in, Arrays& out) { call.run(in, out); },
+      [call](const Arrays& in) -> Arrays { return {call.by_mlx(in)}; });
+  return mx::transpose(y, {0, 2, 1, 3});
+}
+
+bool all_float(const array& q, const KvView& kv) {
+  return q.dtype() == mx::float32 && kv.k.dtype() == mx::float32 && kv.v.dtype() == mx::float32;
+}
+
 }  // namespace
 
 KvView kv_append(const Layer& layer, const array& k, const array& v, int slot) {
@@ -105,11 +211,8 @@ KvView kv_append(const Layer& layer, const array& k, const array& v, int slot) {
 }
 
 array attention(const array& q, const KvView& kv, const AttentionArgs& a) {
-  if (a.softcap) return composed(q, kv, a);
-  Mask m = make_mask(kv, a);
-  std::optional<array> sinks;
-  if (a.sinks) sinks = mx::astype(**a.sinks, q.dtype());
-  return mx::fast::scaled_dot_product_attention(q, kv.k, kv.v, a.scale, m.mode, m.allowed, sinks);
+  bool ours = own_kernels() && all_float(q, kv) && q.size() > 0 && kv.k.size() > 0;
+  return ours ? attention_of_ours(q, kv, a) : attention_of_mlx(q, kv, a);
 }
 
 array latent_attention(const array& q_nope,

@@ -1,12 +1,20 @@
 #include "mlxcpp/ops/rope.h"
 
 #include "mlxcpp/ops/basic.h"
+#include "mlxcpp/ops/cpu/attention.h"
+#include "mlxcpp/ops/detail/kernel.h"
+#include "mlxcpp/ops/detail/view.h"
+#include "mlxcpp/ops/device.h"
 
 #include <mlx/fast.h>
 #include <mlx/ops.h>
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <mutex>
+#include <tuple>
+#include <utility>
 
 namespace mlxcpp::ops {
 namespace {
@@ -83,11 +91,7 @@ array rotated(const array& x, const Rope& r, const Rows& rows, int from, int to)
   return mx::fast::rope(part, r.dims, r.traditional, base, r.scale, cut(rows.offset, 0), f.freqs);
 }
 
-}  // namespace
-
-array rope(const array& x, const Rope& r, const Layer& layer) {
-  if (r.dims == 0) return x;
-  const Rows& rows = *layer.rows;
+array rope_of_mlx(const array& x, const Rope& r, const Rows& rows) {
   array y = x;
   if (r.magnitude != 1) {
     if (r.dims == x.shape(-1)) {
@@ -105,6 +109,116 @@ array rope(const array& x, const Rope& r, const Layer& layer) {
     from = to;
   }
   return pieces.size() == 1 ? pieces[0] : mx::concatenate(pieces, 0);
+}
+
+using Arrays = std::vector<array>;
+using Table = std::shared_ptr<const std::vector<float>>;
+
+/// What a position is multiplied with, for each pair.  Models ask for the same again and again.
+Table turns_of_base(const Rope& r, float base) {
+  using Key = std::tuple<int, float, float>;
+  static std::mutex guard;
+  static std::map<Key, Table> known;
+  std::lock_guard lock(guard);
+  if (known.size() > 100) known.clear();  // dynamic bases are new at every length
+  Table& table = known[{r.dims, base, r.scale}];
+  if (table) return table;
+  std::vector<float> inverse;
+  for (int d = 0; d < r.dims; d += 2)
+    inverse.push_back(float(r.scale / std::pow(double(base), double(d) / r.dims)));
+  return table = std::make_shared<const std::vector<float>>(std::move(inverse));
+}
+
+/// Where the frequencies of a row come from: input `wavelengths`, or else a table.
+struct RowTurns {
+  int wavelengths = -1;
+  Table table;
+};
+
+/// Positions of each token: (B, L), or what the rows bring, (streams, B, L).
+std::vector<int> positions_of(const Rows& rows) {
+  std::vector<int> at;
+  for (int b = 0; b < rows.batch; ++b)
+    for (int t = 0; t < rows.length; ++t) at.push_back(rows.offsets[b] + t);
+  return at;
+}
+
+array rope_of_ours(const array& x, const Rope& r, const std::shared_ptr<const Rows>& rows) {
+  Arrays inputs = {x};
+  int places = -1;
+  if (rows->positions)
+    places = int(inputs.size()), inputs.push_back(mx::astype(*rows->positions, mx::int32));
+  std::vector<RowTurns> turns;
+  for (int b = 0; b < rows->batch; ++b) {
+    if (b > 0 && same_frequencies(r, rows->end(b - 1), rows->end(b))) {
+      turns.push_back(turns.back());
+      continue;
+    }
+    Frequencies f = at_length(r, rows->end(b));
+    RowTurns own;
+    if (f.freqs)
+      own.wavelengths = int(inputs.size()), inputs.push_back(mx::astype(*f.freqs, mx::float32));
+    else
+      own.table = turns_of_base(r, f.base);
+    turns.push_back(own);
+  }
+  auto run = [places,
+              turns,
+              rows,
+              dims = r.dims,
+              scale = r.scale,
+              axis = r.axis,
+              traditional = r.traditional,
+              magnitude = r.magnitude](const Arrays& in, Arrays& out) {
+    int pairs = dims / 2, B = in[0].shape(0), H = in[0].shape(1), L = in[0].shape(2),
+        size = in[0].shape(3);
+    std::vector<float> inverse;
+    for (auto& row : turns) {
+      if (row.table) {
+        inverse.insert(inverse.end(), row.table->begin(), row.table->end());
+        continue;
+      }
+      auto waves = detail::View<float>::in_order(in[row.wavelengths]);
+      for (int p = 0; p < pairs; ++p) inverse.push_back(scale / waves.data()[p]);
+    }
+    std::vector<int> own;
+    std::optional<detail::View<int>> given;
+    if (places < 0)
+      own = positions_of(*rows);
+    else
+      given = detail::View<int>::in_order(in[places]);
+    bool streams = places >= 0 && in[places].ndim() == 3 && !axis.empty();
+    detail::View<float> v(in[0]);
+    cpu::rotate({.rows = B,
+                 .heads = H,
+                 .tokens = L,
+                 .size = size,
+                 .dims = dims,
+                 .x = {v.data(), v.stride(0), v.stride(1), v.stride(2)},
+                 .out = detail::floats(out[0]),
+                 .out_row = long(H) * L * size,
+                 .out_head = long(L) * size,
+                 .out_token = size,
+                 .traditional = traditional,
+                 .magnitude = magnitude,
+                 .inverse = inverse.data(),
+                 .inverse_row = pairs,
+                 .positions = given ? given->data() : own.data(),
+                 .axis = streams ? axis.data() : nullptr});
+  };
+  auto composition = [r, rows](const Arrays& in) -> Arrays {
+    return {rope_of_mlx(in[0], r, *rows)};
+  };
+  return detail::kernel("Rope", x.shape(), inputs, run, composition);
+}
+
+}  // namespace
+
+array rope(const array& x, const Rope& r, const Layer& layer) {
+  if (r.dims == 0) return x;
+  bool ours =
+      own_kernels() && x.dtype() == mx::float32 && x.ndim() == 4 && x.size() > 0 && r.dims % 2 == 0;
+  return ours ? rope_of_ours(x, r, layer.rows) : rope_of_mlx(x, r, *layer.rows);
 }
 
 array scale_by_place(const array& x, int every, float by, const Layer& layer) {
