@@ -10,23 +10,30 @@
 #include "mlxcpp/ops/cpu/kern/causal_conv.inl"
 #include "mlxcpp/ops/cpu/kern/recurrent_chunks.inl"
 #include "mlxcpp/ops/cpu/kern/recurrent.inl"
-// clang-format on
 
 namespace mlxcpp::cpu {
 namespace {
 constexpr MatrixKernels kMatrix = {};
 }  // namespace
 }  // namespace mlxcpp::cpu
-
 #include "mlxcpp/ops/cpu/kern/gemm_f32.inl"
+#include "mlxcpp/ops/cpu/kern/gemm_amx.inl"
+// clang-format on
 
 namespace mlxcpp::cpu {
 namespace {
+
+#if defined(__AMX_BF16__)
+constexpr const GemmKernels* kGemmHalf = &kGemmAmx;
+#else
+constexpr const GemmKernels* kGemmHalf = nullptr;
+#endif
 
 constexpr Kernels kAll = {
     .probes = kProbes,
     .matrix = kMatrix,
     .gemm_f32 = kGemmF32,
+    .gemm_half = kGemmHalf,
     .elementwise = kElementwise,
     .attention_f32 = kAttentionF32,
     .attended = kAttended,
