@@ -36,6 +36,7 @@ constexpr const char* kHelp =
 
 struct Flags {
   std::string model, system_prompt, resume;
+  nn::Residency weights = nn::Residency::automatic;
   GenerationFlags generation;
   Chatter chatter;
 };
@@ -186,7 +187,7 @@ class Chat {
 int run(const Flags& flags) {
   flags.chatter.attach_log();
   check(flags.generation);
-  auto context = load_model(flags.model, flags.chatter);
+  auto context = load_model(flags.model, flags.chatter, flags.weights);
   lm::SessionOptions options{
       .system = flags.system_prompt,
       .generate =
@@ -201,6 +202,7 @@ Verb add_chat(CLI::App& command) {
   auto* app = command.add_subcommand("chat", "Talk with a model");
   auto flags = std::make_shared<Flags>();
   add_model_flag(*app, flags->model);
+  add_weights_flag(*app, flags->weights);
   app->add_option("--system-prompt", flags->system_prompt, "How the model shall behave")
       ->type_name("TEXT")
       ->group("Prompt");

@@ -28,6 +28,7 @@ constexpr std::size_t kPromptLimit = std::size_t{64} << 20;
 
 struct Flags {
   std::string model, prompt, system_prompt, prefill_response;
+  nn::Residency weights = nn::Residency::automatic;
   bool ignore_chat_template = false, logprobs = false;
   GenerationFlags generation;
   Chatter chatter;
@@ -171,7 +172,7 @@ int run(const Flags& flags) {
   flags.chatter.attach_log();
   check(flags.generation);
   std::string prompt = read_prompt(flags.prompt);
-  auto context = load_model(flags.model, flags.chatter);
+  auto context = load_model(flags.model, flags.chatter, flags.weights);
   auto options = make_options(flags.generation, context.generation_defaults(), context.tokenizer());
   options.logprobs = flags.logprobs;
   FirstToken first{.start = seconds_before_main(), .load = seconds_in_main()};
@@ -204,6 +205,7 @@ Verb add_generate(CLI::App& command) {
   auto* app = command.add_subcommand("generate", "Answer a prompt");
   auto flags = std::make_shared<Flags>();
   add_model_flag(*app, flags->model);
+  add_weights_flag(*app, flags->weights);
   app->add_option(
          "-p,--prompt",
          flags->prompt,

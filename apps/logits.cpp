@@ -24,6 +24,7 @@ namespace {
 
 struct Flags {
   std::string model, tokens, out, prompt_cache;
+  nn::Residency weights = nn::Residency::automatic;
   int chunk = 0, steps = 0;
   bool json = false;  // errors only
 };
@@ -90,7 +91,8 @@ int run(const Flags& flags) {
   at_least("--steps", flags.steps, 0);
   auto ids = parse_ids("--tokens", flags.tokens);
   auto model = lm::load_model(lm::ModelConfiguration::from_directory(find_model(flags.model)),
-                              builtin_models());
+                              builtin_models(),
+                              {.residency = flags.weights});
   require_known(ids, model->vocab_size());
   auto arrays = compute(*model, ids, flags);
   for (auto& [name, values] : arrays) values = mx::contiguous(values);
@@ -104,6 +106,7 @@ Verb add_logits(CLI::App& command) {
   auto* app = command.add_subcommand("logits", "Write a model's raw logits (for developers)");
   auto flags = std::make_shared<Flags>();
   add_model_flag(*app, flags->model);
+  add_weights_flag(*app, flags->weights);
   app->add_option("--tokens", flags->tokens, "Prompt ids, with commas between")
       ->required()
       ->type_name("IDS");

@@ -57,6 +57,22 @@ void add_model_flag(CLI::App& app, std::string& model) {
       ->group("Model");
 }
 
+void add_weights_flag(CLI::App& app, nn::Residency& residency) {
+  auto set = [&residency](const std::string& where) {
+    residency = where == "mapped"     ? nn::Residency::mapped
+                : where == "resident" ? nn::Residency::resident
+                                      : nn::Residency::automatic;
+  };
+  app.add_option_function<std::string>(
+         "--weights",
+         set,
+         "Where weights lie: resident (read into memory, faster to use), mapped (stay in the "
+         "file, loaded at once), or auto: resident when they take at most half of the free memory")
+      ->type_name("WHERE")
+      ->check(CLI::IsMember({"auto", "mapped", "resident"}))
+      ->group("Model");
+}
+
 fs::path find_model(const std::string& name) {
   if (name.empty()) return default_model();
   if (is_there(name)) return name;
@@ -67,15 +83,19 @@ fs::path find_model(const std::string& name) {
       name, "no such model", "a model directory, a .gguf file or org/name", "no such path"));
 }
 
-lm::ModelContext load_model(const std::string& name, const Chatter& chatter) {
-  auto context = lm::ModelContext::load(lm::ModelConfiguration::from_directory(find_model(name)),
-                                        builtin_models());
-  throw_if_interrupted();
+lm::ModelContext load_model(const std::string& name,
+                            const Chatter& chatter,
+                            nn::Residency residency) {
   ProgressBar bar("Loading", ProgressBar::Unit::bytes, chatter.progress());
-  context.materialize([&](std::uint64_t done, std::uint64_t total) {
+  auto progress = [&](std::uint64_t done, std::uint64_t total) {
     throw_if_interrupted();
     bar.update(done, total);
-  });
+  };
+  lm::LoadOptions options{.residency = residency, .progress = progress};
+  auto context = lm::ModelContext::load(
+      lm::ModelConfiguration::from_directory(find_model(name)), builtin_models(), options);
+  throw_if_interrupted();
+  context.materialize(progress);
   return context;
 }
 

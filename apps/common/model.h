@@ -16,12 +16,17 @@ namespace mlxcpp::apps {
 /// --model.
 void add_model_flag(CLI::App& app, std::string& model);
 
+/// --weights.
+void add_weights_flag(CLI::App& app, nn::Residency& residency);
+
 /// The local path of what the user named: a path, org/name in one of the model caches, or nothing
 /// for the default model.  Throws IoError that says where it looked and how to get the model.
 std::filesystem::path find_model(const std::string& name);
 
 /// Loads it with all weights in memory, showing progress.  Throws Interrupted on Ctrl-C.
-lm::ModelContext load_model(const std::string& name, const Chatter& chatter);
+lm::ModelContext load_model(const std::string& name,
+                            const Chatter& chatter,
+                            nn::Residency residency = nn::Residency::automatic);
 
 /// What a model's files say without its weights, whether its type is supported or not.
 struct ModelFiles {

@@ -18,6 +18,9 @@ namespace mlxcpp::io {
 namespace {
 namespace fs = std::filesystem;
 
+// Linux reads and writes at most 2 GiB at once, macOS refuses more.
+constexpr std::size_t kAtOnce = std::size_t{1} << 30;
+
 [[noreturn]] void fail(const fs::path& path, std::string_view what, int code) {
   throw IoError(path.string() + ": " + std::string(what) + ": " +
                 std::generic_category().message(code));
@@ -32,6 +35,7 @@ class Descriptor {
     if (fd_ >= 0) ::close(fd_);
   }
   int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -148,14 +152,36 @@ std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& path) {
     if (at == MAP_FAILED) fail(path, "cannot map into memory", errno);
     bytes = {static_cast<const std::byte*>(at), size};
   }
-  return std::shared_ptr<const MappedFile>(new MappedFile(path, bytes));
+  return std::shared_ptr<const MappedFile>(new MappedFile(path, file->fd.release(), bytes));
 }
 
-MappedFile::MappedFile(fs::path path, std::span<const std::byte> bytes)
-    : path_(std::move(path)), bytes_(bytes) {}
+MappedFile::MappedFile(fs::path path, int fd, std::span<const std::byte> bytes)
+    : path_(std::move(path)), fd_(fd), bytes_(bytes) {}
 
 MappedFile::~MappedFile() {
   if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  ::close(fd_);
+}
+
+void MappedFile::read(std::size_t offset, std::span<std::byte> to) const {
+  while (!to.empty()) {
+    ssize_t n = ::pread(fd_, to.data(), std::min(to.size(), kAtOnce), off_t(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail(path_, "cannot read", errno);
+    if (n == 0)
+      throw IoError(
+          describe(path_.string(), "became shorter", std::to_string(bytes_.size()) + " bytes"));
+    to = to.subspan(std::size_t(n));
+    offset += std::size_t(n);
+  }
+}
+
+void MappedFile::forget(std::span<const std::byte> part) const {
+  static const auto page = std::uintptr_t(::sysconf(_SC_PAGESIZE));
+  auto begin = reinterpret_cast<std::uintptr_t>(part.data()), end = begin + part.size();
+  begin = (begin + page - 1) / page * page;
+  end = end / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
@@ -194,9 +220,7 @@ void AtomicFile::write(std::string_view bytes) { write(std::as_bytes(std::span(b
 void AtomicFile::write(std::span<const std::byte> bytes) {
   if (fd_ < 0) throw IoError(path_.string() + ": cannot write: already closed");
   while (!bytes.empty()) {
-    // Linux writes at most 2 GiB at once, macOS refuses more.
-    std::size_t part = std::min<std::size_t>(bytes.size(), std::size_t{1} << 30);
-    ssize_t n = ::write(fd_, bytes.data(), part);
+    ssize_t n = ::write(fd_, bytes.data(), std::min(bytes.size(), kAtOnce));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       int code = errno;

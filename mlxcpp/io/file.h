@@ -41,9 +41,17 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return bytes_; }
   const std::filesystem::path& path() const { return path_; }
 
+  /// Copies from the file without touching the map.  May be called from several threads.  Throws
+  /// IoError, also for a file that has become shorter.
+  void read(std::size_t offset, std::span<std::byte> to) const;
+  /// Gives back the memory of pages that lie within `part`, a part of bytes().  They are read from
+  /// the file again when they are touched.
+  void forget(std::span<const std::byte> part) const;
+
  private:
-  MappedFile(std::filesystem::path path, std::span<const std::byte> bytes);
+  MappedFile(std::filesystem::path path, int fd, std::span<const std::byte> bytes);
   std::filesystem::path path_;
+  int fd_;
   std::span<const std::byte> bytes_;
 };
 

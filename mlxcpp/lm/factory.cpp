@@ -9,6 +9,7 @@
 #include "mlxcpp/lm/model.h"
 #include "mlxcpp/nn/checkpoint.h"
 #include "mlxcpp/nn/foreign.h"
+#include "mlxcpp/ops/device.h"
 
 #include <mlx/transforms.h>
 
@@ -64,21 +65,29 @@ struct Source {
   std::optional<io::Gguf> gguf;  // present: it is the model, its tokenizer included
   LoadedModel loaded;
   GenerationDefaults generation_defaults;
+  std::optional<nn::FileTensors> tensors;  // hold numbers only after read()
 };
+
+/// Where the weights are to lie, if they may stay as they are in the file.
+nn::FileTensors file_tensors(std::uint64_t bytes, const LoadOptions& options) {
+  return nn::FileTensors(detail::choose_residency(options.residency, bytes, options.memory_limit));
+}
+
+void add_gguf_weights(Source& s, const io::Gguf& file, const LoadOptions& options) {
+  s.tensors = file_tensors(nn::loaded_bytes(file), options);
+  auto weights = weights_from_gguf(file, &*s.tensors);
+  s.loaded.weights = std::move(weights.arrays);
+  s.loaded.quantization = std::move(weights.quantization);
+}
 
 Source read_gguf(const fs::path& path,
                  const ModelTypeRegistry& registry,
                  const LoadOptions& options) {
-  Source s{path, io::Gguf::open(path), {}, {}};
+  Source s{path, io::Gguf::open(path), {}, {}, {}};
   s.loaded.config_json = config_from_gguf(*s.gguf);
   s.loaded.config = parse_config(s.loaded.config_json);
   registry.require(s.loaded.config.model_type);
-  std::uint64_t bytes = 0;
-  for (auto& t : s.gguf->tensors()) bytes += t.bytes.size();
-  detail::require_memory(bytes + bytes / 5, options.memory_limit);  // scales grow to float32
-  auto weights = weights_from_gguf(*s.gguf);
-  s.loaded.weights = std::move(weights.arrays);
-  s.loaded.quantization = std::move(weights.quantization);
+  add_gguf_weights(s, *s.gguf, options);
   return s;
 }
 
@@ -91,24 +100,38 @@ Source read_directory(const fs::path& directory,
   auto foreign = nn::Foreign::read(fields);
   auto quantization = foreign ? nn::Quantization{} : nn::Quantization::read(fields);
   auto files = io::find_weight_files(directory);
-  bool convert = foreign && files.kind == io::WeightFiles::Kind::safetensors;
-  detail::require_memory(convert ? nn::converted_bytes(files, *foreign) : nn::tensor_bytes(files),
-                         options.memory_limit);
-  Source s{directory, {}, {config, json, {}, quantization}, generation_defaults};
+  Source s{directory, {}, {config, json, {}, quantization}, generation_defaults, {}};
+  bool safetensors = files.kind == io::WeightFiles::Kind::safetensors;
   if (files.kind == io::WeightFiles::Kind::gguf) {
-    auto weights = weights_from_gguf(io::Gguf::open(files.paths.at(0)));
-    s.loaded.weights = std::move(weights.arrays);
-    s.loaded.quantization = std::move(weights.quantization);
-  } else if (foreign) {
-    auto weights = nn::load_foreign(files, *foreign);
-    s.loaded.weights = std::move(weights.arrays);
-    s.loaded.quantization = std::move(weights.quantization);
-  } else if (files.kind == io::WeightFiles::Kind::npz) {
-    s.loaded.weights = nn::load_npz(files.paths.at(0));
+    add_gguf_weights(s, io::Gguf::open(files.paths.at(0)), options);
+  } else if (safetensors && !foreign && ops::on_cpu()) {
+    s.tensors = file_tensors(nn::tensor_bytes(files), options);
+    s.loaded.weights = nn::load_safetensors(files, nn::Fp8::refused, &*s.tensors);
   } else {
-    s.loaded.weights = nn::load_safetensors(files);
+    detail::require_memory(
+        foreign && safetensors ? nn::converted_bytes(files, *foreign) : nn::tensor_bytes(files),
+        options.memory_limit);
+    if (foreign) {
+      auto weights = nn::load_foreign(files, *foreign);
+      s.loaded.weights = std::move(weights.arrays);
+      s.loaded.quantization = std::move(weights.quantization);
+    } else if (safetensors) {
+      s.loaded.weights = nn::load_safetensors(files);
+    } else {
+      s.loaded.weights = nn::load_npz(files.paths.at(0));
+    }
   }
   return s;
+}
+
+/// After everything else that may fail has not.
+std::shared_ptr<const LanguageModel> create(Source& s,
+                                            const ModelTypeRegistry& registry,
+                                            const LoadOptions& options) {
+  std::shared_ptr<const LanguageModel> model = registry.create(s.loaded);
+  s.loaded.weights.clear();  // what the model has not taken needs not be read
+  if (s.tensors) s.tensors->read(options.progress);
+  return model;
 }
 
 Source read_source(const ModelConfiguration& configuration,
@@ -135,7 +158,7 @@ LoadedModelContext load(const ModelConfiguration& configuration,
       own ? tokenizer_from_gguf(*s.gguf)
           : text::Tokenizer::from_directory(configuration.tokenizer_source().value_or(s.path),
                                             s.loaded.config.eos_token_ids);
-  return {registry.create(s.loaded),
+  return {create(s, registry, options),
           std::move(tokenizer),
           std::move(s.loaded.config),
           std::move(s.generation_defaults)};
@@ -144,7 +167,8 @@ LoadedModelContext load(const ModelConfiguration& configuration,
 std::shared_ptr<const LanguageModel> load_model(const ModelConfiguration& configuration,
                                                 const ModelTypeRegistry& registry,
                                                 const LoadOptions& options) {
-  return registry.create(read_source(configuration, registry, options).loaded);
+  Source s = read_source(configuration, registry, options);
+  return create(s, registry, options);
 }
 
 ModelContext::ModelContext(std::shared_ptr<const LanguageModel> model,

@@ -6,6 +6,7 @@
 
 #include "mlxcpp/lm/config.h"
 #include "mlxcpp/lm/stream.h"
+#include "mlxcpp/nn/file_tensors.h"
 #include "mlxcpp/text/tokenizer.h"
 
 #include <cstdint>
@@ -92,11 +93,21 @@ class ModelConfiguration {
   std::optional<std::string> tokenizer_source_;
 };
 
+/// Bytes done and in all.
+using LoadProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
 struct LoadOptions {
   /// Asked for an id that is not a local path.
   Resolver resolver;
   /// The most bytes that weights may take; 0: what the machine has free.  More is a CapacityError.
   std::uint64_t memory_limit = 0;
+  /// On the CPU: whether weights are read into memory, in large pages where the system has them,
+  /// or stay in the map of their file: loading is instant then, pages come from the disk as they
+  /// are used and can be given back, but each pass reads more slowly.  automatic: read when they
+  /// take at most half of the memory that is free.  What must be converted is in memory anyway.
+  nn::Residency residency = nn::Residency::automatic;
+  /// Told while weights are read, on the loading thread; an exception ends the load.
+  LoadProgress progress;
 };
 
 /// What load() makes.
@@ -107,9 +118,9 @@ struct LoadedModelContext {
   GenerationDefaults generation_defaults;
 };
 
-/// config.json, once -> is its model_type registered? -> tokenizer directory -> weights ->
-/// tokenizer, once -> constructor.  Nothing is evaluated.  A .gguf file, or a folder with exactly
-/// one and no config.json, is a model too.  Call it on the thread that will generate.
+/// config.json, once -> is its model_type registered? -> names and places of weights -> tokenizer,
+/// once -> constructor -> weights are read.  Nothing is evaluated.  A .gguf file, or a folder with
+/// exactly one and no config.json, is a model too.  Call it on the thread that will generate.
 LoadedModelContext load(const ModelConfiguration& configuration,
                         const ModelTypeRegistry& registry,
                         const LoadOptions& options = {});
@@ -118,9 +129,6 @@ LoadedModelContext load(const ModelConfiguration& configuration,
 std::shared_ptr<const LanguageModel> load_model(const ModelConfiguration& configuration,
                                                 const ModelTypeRegistry& registry,
                                                 const LoadOptions& options = {});
-
-/// Bytes done and in all.
-using LoadProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 /// A loaded model with its tokenizer and config.  Holds no cache: each generation has a fresh one.
 class ModelContext {

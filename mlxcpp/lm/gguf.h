@@ -16,7 +16,7 @@ namespace mlxcpp::lm {
 std::string config_from_gguf(const io::Gguf& file);
 
 /// Throws UnsupportedError when the file's architecture has no mapping; otherwise as nn::load_gguf.
-nn::GgufWeights weights_from_gguf(const io::Gguf& file);
+nn::GgufWeights weights_from_gguf(const io::Gguf& file, nn::FileTensors* tensors = nullptr);
 
 /// With the chat template; eos is what the file says (end of text and end of turn).
 text::Tokenizer tokenizer_from_gguf(const io::Gguf& file);

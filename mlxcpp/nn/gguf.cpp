@@ -2,30 +2,33 @@
 
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/io/gguf.h"
+#include "mlxcpp/ops/borrowed.h"
+#include "mlxcpp/ops/device.h"
 
-#include <mlx/allocator.h>
 #include <mlx/types/half_types.h>
 
+#include <algorithm>
 #include <cstring>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace mlxcpp::nn {
 namespace {
 
 using Bytes = std::span<const std::byte>;
 constexpr int kBlock = 32;  // elements of a Q4_0, Q4_1 or Q8_0 block, and our group size
+constexpr const char* kSupported = "F32, F16, BF16, Q4_0, Q4_1, Q8_0 or MXFP4";
+
+size_t bytes_of_row(int columns, ops::BlockLayout block) {
+  return size_t(columns) / size_t(block.numbers) * size_t(block.bytes);
+}
 
 /// A fresh array and the memory to fill it through.
 template <class T>
 std::pair<array, T*> blank(const mx::Shape& shape, mx::Dtype dtype) {
-  size_t bytes = size_of(dtype);
-  for (int extent : shape) bytes *= size_t(extent);
-  mx::allocator::Data memory = mx::allocator::malloc(bytes);
-  mx::allocator::Buffer buffer = memory.buffer();
-  auto* data = static_cast<T*>(buffer.raw_ptr());
-  array a(std::move(memory), shape, dtype);
-  return {std::move(a), data};
+  auto [a, data] = ops::blank(shape, dtype);
+  return {std::move(a), reinterpret_cast<T*>(data)};
 }
 
 float half_at(const std::byte* p) {
@@ -33,16 +36,6 @@ float half_at(const std::byte* p) {
   std::memcpy(&h, p, sizeof h);
   return float(h);
 }
-
-/// Where row r of the result stands in the file.
-struct RowOrder {
-  int head_rows = 0;  // 0: in order
-  size_t operator()(size_t r) const {
-    if (!head_rows) return r;
-    size_t head = r / head_rows, i = r % head_rows, half = head_rows / 2;
-    return head * head_rows + (i < half ? 2 * i : 2 * (i - half) + 1);
-  }
-};
 
 /// One block: 32 elements of `bits` bits in MLX's order, their scale and bias.
 struct Group {
@@ -88,6 +81,29 @@ std::optional<BlockKind> block_kind(io::GgmlType type) {
     default: return {};
   }
 }
+/// Whether blocks stay as they are.
+bool keeps_blocks() { return false; }
+
+/// The blocks that our kernels read.
+std::optional<ops::Format> block_format(io::GgmlType type) {
+  using io::GgmlType;
+  using ops::Format;
+  switch (type) {
+    case GgmlType::q4_0: return Format::q4_0;
+    case GgmlType::q4_1: return Format::q4_1;
+    case GgmlType::q5_0: return Format::q5_0;
+    case GgmlType::q5_1: return Format::q5_1;
+    case GgmlType::q8_0: return Format::q8_0;
+    case GgmlType::q2_k: return Format::q2_k;
+    case GgmlType::q3_k: return Format::q3_k;
+    case GgmlType::q4_k: return Format::q4_k;
+    case GgmlType::q5_k: return Format::q5_k;
+    case GgmlType::q6_k: return Format::q6_k;
+    case GgmlType::iq4_nl: return Format::iq4_nl;
+    case GgmlType::iq4_xs: return Format::iq4_xs;
+    default: return {};
+  }
+}
 std::optional<mx::Dtype> plain_dtype(io::GgmlType type) {
   switch (type) {
     case io::GgmlType::f32: return mx::float32;
@@ -120,18 +136,6 @@ RowOrder row_order(const io::Gguf& file, const io::GgufTensor& t, const GgufTarg
                                "a multiple of " + std::to_string(fits),
                                std::to_string(rows)));
   return {int(rows / to.interleaved_heads)};
-}
-
-array copied(Bytes bytes, const mx::Shape& shape, mx::Dtype dtype, RowOrder order) {
-  auto [out, data] = blank<std::byte>(shape, dtype);
-  size_t rows = shape.empty() ? 1 : size_t(shape[0]), row_bytes = bytes.size() / rows;
-  if (!order.head_rows) {
-    std::memcpy(data, bytes.data(), bytes.size());
-  } else {
-    for (size_t r = 0; r < rows; ++r)
-      std::memcpy(data + r * row_bytes, bytes.data() + order(r) * row_bytes, row_bytes);
-  }
-  return out;
 }
 
 void add_packed(GgufWeights& to,
@@ -181,47 +185,132 @@ void add_mxfp4(
   to.quantization.exceptions[path] = ops::Quant{ops::Format::mxfp4, 4, kBlock};
 }
 
-void add_tensor(GgufWeights& to,
-                const io::Gguf& file,
-                const io::GgufTensor& t,
-                const GgufTarget& target) {
-  auto fail = [&](const char* what, const char* expected) {
-    throw WeightError(describe(file.label() + ": " + std::string(t.name),
+/// Numbers in the dtype that is computed in: what MLX's kernels have no format for.
+array unpacked(Bytes bytes, const mx::Shape& shape, ops::Format format, RowOrder order) {
+  bool half = !ops::on_cpu();
+  auto [out, data] = ops::blank(shape, half ? mx::float16 : mx::float32);
+  int columns = shape.back();
+  size_t row_bytes = bytes_of_row(columns, *ops::block_layout(format));
+  size_t rows = row_bytes ? bytes.size() / row_bytes : 0;
+  std::vector<float> row(half ? size_t(columns) : 0);
+  for (size_t r = 0; r < rows; ++r) {
+    auto* numbers = reinterpret_cast<float*>(data) + r * size_t(columns);
+    if (half) numbers = row.data();
+    ops::unpack_blocks(format, bytes.data() + order(r) * row_bytes, 1, columns, numbers);
+    auto* halves = reinterpret_cast<mx::float16_t*>(data) + r * size_t(columns);
+    if (half) std::copy_n(numbers, columns, halves);
+  }
+  return out;
+}
+
+/// Puts the tensors of one file where a model finds them.
+class Loader {
+ public:
+  Loader(const io::Gguf& file, FileTensors* tensors) : file_(file), tensors_(tensors) {}
+
+  void add(const io::GgufTensor& t, const GgufTarget& target) {
+    mx::Shape shape = mlx_shape(file_, t);
+    RowOrder order = row_order(file_, t, target);
+    if (auto dtype = plain_dtype(t.type)) {
+      array stored = place({t.bytes, shape, *dtype}, order);
+      out.arrays.emplace(target.name, target.change ? target.change(stored) : stored);
+      return;
+    }
+    auto format = block_format(t.type);
+    bool known = (format && block_kind(t.type)) || t.type == io::GgmlType::mxfp4;
+    if (!target.name.ends_with(".weight") || shape.empty() || !known)
+      fail(t, "tensor type not supported", kSupported);
+    if (target.change) fail(t, "packed, where a checkpoint has other numbers", "F32, F16 or BF16");
+    std::string path = target.name.substr(0, target.name.size() - 7);
+    if (!format)
+      add_mxfp4(out, path, t.bytes, shape, order);
+    else if (keeps_blocks())
+      return add_blocks(t, path, *format, std::move(shape), order);
+    else if (auto kind = block_kind(t.type))
+      add_packed(out, path, t.bytes, shape, *kind, order);
+    else
+      out.arrays.emplace(target.name, unpacked(t.bytes, shape, *format, order));
+    if (file_.file()) file_.file()->forget(t.bytes);
+  }
+
+  GgufWeights out;
+
+ private:
+  [[noreturn]] void fail(const io::GgufTensor& t, const char* what, const char* expected) const {
+    throw WeightError(describe(file_.label() + ": " + std::string(t.name),
                                what,
                                expected,
                                std::string(io::name_of(t.type))));
-  };
-  mx::Shape shape = mlx_shape(file, t);
-  RowOrder order = row_order(file, t, target);
-  if (auto dtype = plain_dtype(t.type)) {
-    array stored = copied(t.bytes, shape, *dtype, order);
-    to.arrays.emplace(target.name, target.change ? target.change(stored) : stored);
-    return;
   }
-  auto kind = block_kind(t.type);
-  if (!target.name.ends_with(".weight") || !(kind || t.type == io::GgmlType::mxfp4))
-    fail("tensor type not supported", "F32, F16, BF16, Q4_0, Q4_1, Q8_0 or MXFP4");
-  if (target.change) fail("packed, where a checkpoint has other numbers", "F32, F16 or BF16");
-  std::string path = target.name.substr(0, target.name.size() - 7);
-  if (kind)
-    add_packed(to, path, t.bytes, shape, *kind, order);
-  else
-    add_mxfp4(to, path, t.bytes, shape, order);
+
+  array place(const StoredTensor& t, RowOrder order) const {
+    FileTensors copies(Residency::mapped);
+    return tensors_ ? tensors_->place(file_.file(), t, order) : copies.place(nullptr, t, order);
+  }
+
+  void add_blocks(const io::GgufTensor& t,
+                  const std::string& path,
+                  ops::Format format,
+                  mx::Shape shape,
+                  RowOrder order) {
+    size_t row = bytes_of_row(shape.back(), *ops::block_layout(format));
+    if (row > INT32_MAX)
+      throw WeightError(describe(file_.label() + ": " + std::string(t.name),
+                                 "row too large",
+                                 "at most 2147483647 bytes",
+                                 std::to_string(row)));
+    shape.back() = int(row);
+    out.arrays.emplace(path + ".weight", place({t.bytes, shape, mx::uint8}, order));
+    out.quantization.exceptions[path] = ops::quant_of_blocks(format);
+  }
+
+  const io::Gguf& file_;
+  FileTensors* tensors_;
+};
+
+std::uint64_t elements(const io::GgufTensor& t) {
+  auto* type = io::find_ggml_type(std::uint32_t(t.type));
+  return t.bytes.size() / type->block_bytes * type->block_size;
 }
 
 }  // namespace
 
-GgufWeights load_gguf(const io::Gguf& file, const GgufNames& names) {
-  GgufWeights out;
+void GgufWeights::unpack(const std::string& tensor) {
+  auto format = quantization.blocks_of(tensor);
+  auto it = arrays.find(tensor);
+  if (!format || it == arrays.end()) return;
+  ops::WeightData w;
+  w.quant = ops::quant_of_blocks(*format);
+  w.value = std::make_shared<array>(it->second);
+  it->second = ops::dequantised(w);
+  quantization.exceptions.erase(tensor.substr(0, tensor.rfind('.')));
+}
+
+GgufWeights load_gguf(const io::Gguf& file, const GgufNames& names, FileTensors* tensors) {
+  Loader loader(file, tensors);
   for (const auto& t : file.tensors()) {
     auto target = names(t.name);
     if (!target) continue;
-    if (out.arrays.count(target->name))
+    if (loader.out.arrays.count(target->name))
       throw WeightError(describe(file.label() + ": " + std::string(t.name),
                                  "stands for " + target->name + ", as another tensor does"));
-    add_tensor(out, file, t, *target);
+    loader.add(t, *target);
   }
-  return out;
+  return std::move(loader.out);
+}
+
+std::uint64_t loaded_bytes(const io::Gguf& file) {
+  std::uint64_t total = 0;
+  for (const auto& t : file.tensors()) {
+    auto kind = block_kind(t.type);
+    if (keeps_blocks() || !block_format(t.type))
+      total += t.bytes.size();
+    else if (kind)
+      total += elements(t) / kBlock * std::uint64_t(kBlock * kind->bits / 8 + 8);
+    else
+      total += elements(t) * (ops::on_cpu() ? 4 : 2);
+  }
+  return total;
 }
 
 }  // namespace mlxcpp::nn

@@ -121,4 +121,13 @@ std::optional<ops::Quant> Quantization::of(const std::string& path,
   return contains(list.bits, q.bits) && contains(list.group_sizes, q.group_size) ? q : *all;
 }
 
+std::optional<ops::Format> Quantization::blocks_of(const std::string& tensor) const {
+  constexpr std::string_view leaf = ".weight";
+  if (!tensor.ends_with(leaf)) return {};
+  auto entry = exceptions.find(tensor.substr(0, tensor.size() - leaf.size()));
+  if (entry == exceptions.end() || !entry->second) return {};
+  auto format = entry->second->format;
+  return ops::gguf_blocks(format) ? std::optional(format) : std::nullopt;
+}
+
 }  // namespace mlxcpp::nn

@@ -37,10 +37,21 @@ void rename_keys(Map& map, NewName new_name) {
   map = std::move(renamed);
 }
 
+void refuse_blocks(const Quantization& quantization, const std::string& name) {
+  if (auto format = quantization.blocks_of(name))
+    throw WeightError(describe(name,
+                               "packed, where its numbers must be changed",
+                               "F32, F16 or BF16",
+                               ops::mode_of(*format)));
+}
+
 template <class Action>
-void for_ending(std::map<std::string, array>& arrays, std::string_view suffix, Action action) {
-  for (auto& [name, value] : arrays)
-    if (name.ends_with(suffix)) action(name, value);
+void for_ending(WeightMap& map, std::string_view suffix, Action action) {
+  for (auto& [name, value] : map.arrays) {
+    if (!name.ends_with(suffix)) continue;
+    refuse_blocks(map.quantization, name);
+    action(name, value);
+  }
 }
 
 }  // namespace
@@ -80,18 +91,18 @@ void WeightMap::rename_part(std::string_view from, std::string_view to) {
 }
 
 void WeightMap::add_one(std::string_view suffix) {
-  for_ending(arrays, suffix, [](auto&, array& a) {
+  for_ending(*this, suffix, [](auto&, array& a) {
     a = mx::add(mx::astype(a, mx::float32), array(1.f));  // half types would lose what is small
   });
 }
 
 void WeightMap::scale(std::string_view suffix, const array& by) {
   for_ending(
-      arrays, suffix, [&](auto&, array& a) { a = mx::multiply(a, mx::astype(by, a.dtype())); });
+      *this, suffix, [&](auto&, array& a) { a = mx::multiply(a, mx::astype(by, a.dtype())); });
 }
 
 void WeightMap::transpose_conv(std::string_view suffix) {
-  for_ending(arrays, suffix, [](auto& name, array& a) {
+  for_ending(*this, suffix, [](auto& name, array& a) {
     if (a.ndim() != 3 || (a.shape(1) != 1 && a.shape(2) != 1))
       throw WeightError(
           describe(name, "wrong shape", "(C, 1, k) or (C, k, 1)", to_string(a.shape())));
@@ -161,8 +172,12 @@ void WeightMap::stack_experts(std::string_view from, std::string_view to, int co
                                    "another shape or type than expert 0",
                                    to_string(parts[0].shape()),
                                    to_string(parts.back().shape())));
+      if (quantization.blocks_of(it->second) != quantization.blocks_of(names.at(0)))
+        throw WeightError(describe(it->second, "packed in another way than expert 0"));
       arrays.erase(it->second);
     }
+    if (auto format = quantization.blocks_of(names.at(0)))
+      quantization.exceptions[whole.substr(0, whole.rfind('.'))] = ops::quant_of_blocks(*format);
     arrays.insert_or_assign(whole, mx::stack(parts));
   }
 }

@@ -6,6 +6,7 @@
 #include <mlx/utils.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <sstream>
 #include <utility>
 
@@ -58,7 +59,8 @@ array Scope::extract(std::string_view leaf, const mx::Shape& shape) const {
 }
 
 ops::Param Scope::take(std::string_view leaf, const mx::Shape& shape) const {
-  array value = extract(leaf, shape);
+  auto format = map_->quantization.blocks_of((*this / leaf).path_);
+  array value = format ? ops::dequantised(take_blocks(*format, shape)) : extract(leaf, shape);
   if (!mx::issubdtype(value.dtype(), mx::floating))
     throw WeightError(
         describe((*this / leaf).path_, "wrong dtype", "floating point", text(value.dtype())));
@@ -69,12 +71,40 @@ ops::Param Scope::take(std::string_view leaf, const mx::Shape& shape) const {
 
 ops::Weight Scope::take_linear(const mx::Shape& shape, bool bias) const {
   auto w = std::make_shared<ops::WeightData>();
-  if (has("scales"))
+  if (auto format = map_->quantization.blocks_of((*this / "weight").path_)) {
+    *w = take_blocks(*format, shape);
+    map_->manifest.params.emplace((*this / "weight").path_, w->value);
+  } else if (has("scales")) {
     take_packed(*w, shape);
-  else
+  } else {
     w->value = take("weight", shape);
+  }
   if (bias) w->bias = take("bias", {shape.begin(), shape.end() - 1});
   map_->manifest.linears.emplace(path_, w);
+  return w;
+}
+
+ops::WeightData Scope::take_blocks(ops::Format format, const mx::Shape& shape) const {
+  std::string name = (*this / "weight").path_;
+  auto layout = ops::block_layout(format).value();
+  int in = shape.empty() ? 1 : shape.back();
+  if (in % layout.numbers != 0)
+    throw WeightError(describe(name,
+                               "input size is no multiple of a block",
+                               "a multiple of " + std::to_string(layout.numbers),
+                               std::to_string(in)));
+  auto it = map_->arrays.find(name);
+  if (it != map_->arrays.end() && it->second.dtype() != mx::uint8)
+    throw WeightError(describe(name, "wrong dtype", "bytes", text(it->second.dtype())));
+  auto bytes = std::int64_t(in) / layout.numbers * layout.bytes;
+  if (bytes > INT32_MAX)
+    throw WeightError(
+        describe(name, "row too large", "at most 2147483647 bytes", std::to_string(bytes)));
+  mx::Shape stored = shape;
+  stored.back() = int(bytes);
+  ops::WeightData w;
+  w.quant = ops::quant_of_blocks(format);
+  w.value = std::make_shared<array>(extract("weight", stored));
   return w;
 }
 

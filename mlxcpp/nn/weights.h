@@ -35,6 +35,8 @@ struct Quantization {
   /// The entry for this path; without one, what the shapes say, as mlx-lm has it (a checkpoint may
   /// mix widths without naming them); where they say nothing, `all`.
   std::optional<ops::Quant> of(const std::string& path, const PackedShape& shape) const;
+  /// How the tensor of this name is stored where it is a GGUF file's blocks; else nothing.
+  std::optional<ops::Format> blocks_of(const std::string& tensor) const;
 };
 
 /// What binding recorded: every parameter and projection by path.  Training, adapters, quantising
@@ -46,7 +48,8 @@ struct Manifest {
 
 /// Modules take from it; what is left over is an error.  A model's sanitizing is these verbs
 /// (sanitize.cpp), all lazy.  A suffix is the end of a name; a part is a whole piece of it between
-/// dots.  Throws WeightError naming the tensor where extents do not fit.
+/// dots.  Throws WeightError naming the tensor where extents do not fit, and where numbers were to
+/// be changed that are GGUF's blocks: only their rows can be moved.
 struct WeightMap {
   std::map<std::string, array> arrays;
   Quantization quantization;
@@ -83,14 +86,17 @@ class Scope {
   const std::string& path() const { return path_; }
   bool has(std::string_view leaf) const { return map_->has((*this / leaf).path_); }
 
-  /// Moves a tensor out of the map.  Throws WeightError when it is missing or has another shape.
+  /// Moves a tensor out of the map; blocks become numbers.  Throws WeightError when it is missing
+  /// or has another shape.
   ops::Param take(std::string_view leaf, const mx::Shape& shape) const;
-  /// A projection or table of shape (..., out, in): dense, or packed when `scales` is there.
+  /// A projection or table of shape (..., out, in): dense, in blocks, or packed when `scales` is
+  /// there.
   ops::Weight take_linear(const mx::Shape& shape, bool bias = false) const;
 
  private:
   array extract(std::string_view leaf, const mx::Shape& shape) const;
   void take_packed(ops::WeightData& w, const mx::Shape& shape) const;
+  ops::WeightData take_blocks(ops::Format format, const mx::Shape& shape) const;
 
   WeightMap* map_;
   std::string path_;

@@ -1,6 +1,10 @@
 #include "mlxcpp/ops/format.h"
 
+#include "mlxcpp/ops/cpu/linear.h"
+
 #include <array>
+#include <numeric>
+#include <vector>
 
 namespace mlxcpp::ops {
 namespace {
@@ -27,6 +31,15 @@ constexpr std::array kBlockFormats = {
     BlockFormat{Format::iq4_xs, "iq4_xs", {256, 136}, 4, 32},
 };
 
+/// Both lists have the formats of blocks in one order.
+cpu::Coding coding_of(Format format) {
+  using cpu::Coding;
+  constexpr int kApart = int(Coding::q4_0) - int(Format::q4_0);
+  static_assert(int(Coding::iq4_xs) - int(Format::iq4_xs) == kApart);
+  static_assert(int(Coding::q4_k) - int(Format::q4_k) == kApart);
+  return Coding(int(format) + kApart);
+}
+
 const BlockFormat* find(Format format) {
   for (const auto& b : kBlockFormats)
     if (b.format == format) return &b;
@@ -43,6 +56,19 @@ std::optional<BlockLayout> block_layout(Format format) {
 Quant quant_of_blocks(Format format) {
   auto* b = find(format);
   return {format, b ? b->bits : 0, b ? b->group : 0};
+}
+
+void unpack_blocks(Format format, const std::byte* rows, int count, int columns, float* out) {
+  auto layout = block_layout(format).value();
+  cpu::Matrix m{.data = rows,
+                .row_bytes = long(columns) / layout.numbers * layout.bytes,
+                .rows = count,
+                .columns = columns,
+                .group = quant_of_blocks(format).group_size,
+                .coding = coding_of(format)};
+  std::vector<int> all(static_cast<std::size_t>(count));
+  std::iota(all.begin(), all.end(), 0);
+  cpu::rows_of(m, all.data(), count, out);
 }
 
 std::string mode_of(Format format) {

@@ -1,6 +1,7 @@
 // How weights are stored: MLX's formats, and the blocks of GGUF files.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -46,6 +47,9 @@ struct Quant {
 };
 /// The parameters that a format of blocks has.
 Quant quant_of_blocks(Format format);
+
+/// Numbers of `count` rows that follow each other, each of `columns`: whole blocks.
+void unpack_blocks(Format format, const std::byte* rows, int count, int columns, float* out);
 
 /// The name of a format: MLX's ("affine", ...), or GGUF's in lower case ("q4_k").
 std::string mode_of(Format format);

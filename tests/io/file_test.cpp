@@ -131,6 +131,37 @@ TEST(MappedFile, empty_file_has_no_bytes_and_a_missing_one_is_an_error) {
   EXPECT_EQ(message_of<IoError>([&] { MappedFile::open(path); }), path.string() + ": no such file");
 }
 
+TEST(MappedFile, parts_are_read_without_the_map) {
+  TempFolder folder;
+  auto file = MappedFile::open(folder.put("a", "hello world"));
+  std::string text(5, '?');
+  file->read(6, std::as_writable_bytes(std::span(text)));
+  EXPECT_EQ(text, "world");
+  file->read(11, {});
+}
+
+TEST(MappedFile, a_file_that_became_shorter_is_an_error_to_read) {
+  TempFolder folder;
+  auto path = folder.put("a", "hello world");
+  auto file = MappedFile::open(path);
+  std::filesystem::resize_file(path, 8);
+  std::string text(5, '?');
+  EXPECT_EQ(message_of<IoError>([&] { file->read(6, std::as_writable_bytes(std::span(text))); }),
+            path.string() + ": became shorter; expected 11 bytes");
+}
+
+TEST(MappedFile, forgotten_pages_are_read_again) {
+  TempFolder folder;
+  std::string text(100'000, 'x');
+  text.replace(50'000, 5, "hello");
+  auto file = MappedFile::open(folder.put("a", text));
+  for (std::size_t part : {0, 1, 4096, 50'000, 99'999}) {
+    file->forget(file->bytes().subspan(part));
+    EXPECT_EQ(std::memcmp(file->bytes().data(), text.data(), text.size()), 0);
+  }
+  file->forget({});
+}
+
 TEST(AtomicFile, commit_replaces_the_file_at_once_and_leaves_no_other) {
   TempFolder folder;
   folder.put("a", "old");

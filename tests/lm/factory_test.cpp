@@ -2,17 +2,24 @@
 #include "mlxcpp/lm/factory.h"
 
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/io/gguf.h"
+#include "mlxcpp/lm/detail/memory.h"
 #include "mlxcpp/lm/model.h"
+#include "mlxcpp/nn/gguf.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"
 #include "tests/support/script_model.h"
 #include "tests/support/temp_dir.h"
 
 #include <mlx/io.h>
+#include <mlx/memory.h>
 #include <mlx/ops.h>
+#include <mlx/transforms.h>
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+
+#include <stdexcept>
 
 namespace mlxcpp::lm {
 namespace {
@@ -113,7 +120,7 @@ TEST(Load, evaluates_nothing) {
   auto loaded = load_from(dir.path());
   EXPECT_FALSE(loaded.model->manifest().params.empty());
   for (auto& [name, p] : loaded.model->manifest().params)
-    EXPECT_EQ(p->status(), array::Status::unscheduled) << name;
+    EXPECT_FALSE(p->has_primitive() && p->status() != array::Status::unscheduled) << name;
 }
 
 TEST(Load, takes_the_tokenizer_from_elsewhere_when_told) {
@@ -153,9 +160,69 @@ TEST(Load, reads_a_gguf_files_weights_beside_a_config) {
   auto loaded = load_from(dir.path());
   EXPECT_LT(difference(*loaded.model, g), 1e-4f);
   EXPECT_EQ(loaded.tokenizer.vocab_size(), 501u);
-  std::uint64_t bytes = fs::file_size(gguf("q8_0"));
+  std::uint64_t bytes = nn::loaded_bytes(io::Gguf::open(gguf("q8_0")));
   EXPECT_NO_THROW(load_from(dir.path(), {.memory_limit = bytes}));
-  EXPECT_THROW(load_from(dir.path(), {.memory_limit = bytes / 4}), CapacityError);
+  EXPECT_THROW(load_from(dir.path(), {.memory_limit = bytes - 1}), CapacityError);
+}
+
+TEST(Load, gives_the_same_model_wherever_its_weights_lie) {
+  test::TempDir dir;
+  test::write_model(dir.path(), golden("plain"));
+  auto of_directory = Golden::read(golden("plain")), of_file = Golden::read(golden("gguf_q8_0"));
+  for (auto where : {nn::Residency::automatic, nn::Residency::mapped, nn::Residency::resident}) {
+    LoadOptions options{.residency = where};
+    EXPECT_LT(difference(*load_from(dir.path(), options).model, of_directory), 1e-4f);
+    EXPECT_LT(difference(*load_from(gguf("q8_0"), options).model, of_file), 1e-4f);
+  }
+}
+
+TEST(Load, copies_nothing_of_a_checkpoint_that_needs_no_change) {
+  test::TempDir dir;
+  test::write_model(dir.path(), golden("plain"));
+  for (auto where : {nn::Residency::mapped, nn::Residency::resident}) {
+    auto before = mx::get_active_memory();
+    auto model = load_from(dir.path(), {.residency = where}).model;
+    for (auto& [name, p] : model->manifest().params) mx::eval(*p);
+    EXPECT_EQ(mx::get_active_memory(), before);
+  }
+}
+
+TEST(Load, tells_how_much_is_read_and_can_be_stopped) {
+  test::TempDir dir;
+  test::write_model(dir.path(), golden("plain"));
+  std::uint64_t last = 0, all = 0;
+  auto tell = [&](std::uint64_t done, std::uint64_t total) { last = done, all = total; };
+  auto model =
+      load_from(dir.path(), {.residency = nn::Residency::resident, .progress = tell}).model;
+  EXPECT_EQ(all, model->nbytes());
+  EXPECT_EQ(last, all);
+  auto stop = [](std::uint64_t, std::uint64_t) { throw std::runtime_error("stop"); };
+  EXPECT_THROW(load_from(dir.path(), {.residency = nn::Residency::resident, .progress = stop}),
+               std::runtime_error);
+}
+
+TEST(Residency, is_what_was_asked_or_what_the_memory_allows) {
+  using nn::Residency;
+  constexpr std::uint64_t kSmall = 1 << 20, kHuge = std::uint64_t{1} << 50;
+  auto choose = detail::choose_residency;
+  EXPECT_EQ(choose(Residency::automatic, kSmall, 0), Residency::resident);
+  EXPECT_EQ(choose(Residency::mapped, kSmall, 0), Residency::mapped);
+  EXPECT_EQ(choose(Residency::resident, kSmall, 0), Residency::resident);
+  EXPECT_EQ(choose(Residency::mapped, kHuge, 0), Residency::mapped) << "pages can be given back";
+  EXPECT_THROW(choose(Residency::automatic, kHuge, 0), CapacityError);
+  EXPECT_THROW(choose(Residency::resident, kHuge, 0), CapacityError);
+  auto free = detail::available_memory();
+  if (!free) GTEST_SKIP() << "the system does not tell what is free";
+  EXPECT_EQ(choose(Residency::automatic, *free / 8 * 5, 0), Residency::mapped);
+  EXPECT_EQ(choose(Residency::automatic, *free / 8 * 3, 0), Residency::resident);
+}
+
+TEST(Residency, keeps_to_a_limit_that_was_given) {
+  using nn::Residency;
+  for (auto asked : {Residency::automatic, Residency::mapped, Residency::resident}) {
+    EXPECT_NO_THROW(detail::choose_residency(asked, 1000, 1000));
+    EXPECT_THROW(detail::choose_residency(asked, 1001, 1000), CapacityError);
+  }
 }
 
 // -- Where it is looked for ------------------------------------------------------------------

@@ -71,4 +71,12 @@ void require_memory(std::uint64_t needed, std::uint64_t limit) {
                                  mebibytes(needed)));
 }
 
+nn::Residency choose_residency(nn::Residency asked, std::uint64_t bytes, std::uint64_t limit) {
+  using nn::Residency;
+  if (limit || asked != Residency::mapped) require_memory(bytes, limit);
+  if (asked != Residency::automatic) return asked;
+  auto free = available_memory();
+  return free && bytes <= *free / 2 ? Residency::resident : Residency::mapped;
+}
+
 }  // namespace mlxcpp::lm::detail

@@ -1,6 +1,8 @@
 // How much memory a model may take.
 #pragma once
 
+#include "mlxcpp/nn/file_tensors.h"
+
 #include <cstdint>
 #include <optional>
 
@@ -12,5 +14,10 @@ std::optional<std::uint64_t> available_memory();
 
 /// Throws CapacityError with both figures when `needed` is more than `limit` (0: what is free).
 void require_memory(std::uint64_t needed, std::uint64_t limit);
+
+/// Where weights of so many bytes are to lie: as asked, else resident when they take at most half
+/// of what is free.  Throws as require_memory(); but maps that were asked for may be larger than
+/// what is free, because the system can take back their pages.
+nn::Residency choose_residency(nn::Residency asked, std::uint64_t bytes, std::uint64_t limit);
 
 }  // namespace mlxcpp::lm::detail

@@ -91,6 +91,7 @@ int require_parts(const std::string& name, int extent, int parts) {
 /// (a, b, rest) along an axis -> (b, a, rest).
 array swapped(const std::string& name, const array& x, int axis, int a, int b) {
   require_parts(name, x.shape(axis), a * b);
+  if (a == 1 || b == 1) return x;
   array apart = mx::unflatten(x, axis, {a, b, -1});
   return mx::flatten(mx::swapaxes(apart, axis, axis + 1), axis, axis + 2);
 }
@@ -104,10 +105,24 @@ array by_key_head(const std::string& name, const array& qkv, const array& z, int
   return mx::flatten(mx::concatenate(parts, 1), 0, 1);
 }
 
+/// Projections that are to be joined, but whose blocks are of two kinds, become numbers.
+void unpack_unlike(nn::GgufWeights& w) {
+  std::vector<std::string> unlike;
+  for (auto& [name, x] : w.arrays) {
+    auto piece = Piece::of(name);
+    if (!piece || piece->name != "in_proj_qkv") continue;
+    std::string z = piece->net + "in_proj_z" + piece->leaf;
+    if (w.quantization.blocks_of(name) == w.quantization.blocks_of(z)) continue;
+    unlike.insert(unlike.end(), {name, z});
+  }
+  for (auto& name : unlike) w.unpack(name);
+}
+
 /// Each key head of Qwen 3 Next has its q, k, v and z in one place of one projection; in a file
 /// they stand apart.
 void join_projections(const GgufConfig& c, nn::GgufWeights& w) {
   int heads = c.need<int>("ssm.group_count"), keys = key_rows(c);
+  unpack_unlike(w);
   std::map<std::string, array> rest;
   std::map<std::string, std::optional<ops::Quant>> quants;
   for (auto& [name, x] : w.arrays) {
@@ -131,6 +146,12 @@ void join_projections(const GgufConfig& c, nn::GgufWeights& w) {
   w.quantization.exceptions.merge(quants);
 }
 
+/// Whether so many groups of columns are whole blocks each.
+bool blocks_fit(ops::Format format, const array& x, int groups) {
+  auto block = ops::block_layout(format).value();
+  return (x.shape(-1) / block.bytes) % groups == 0;
+}
+
 /// Qwen 3.5's value heads stand in the order (number within its key head, key head), for ggml's
 /// broadcasting.
 void regroup_value_heads(const GgufConfig& c, nn::GgufWeights& w) {
@@ -140,6 +161,9 @@ void regroup_value_heads(const GgufConfig& c, nn::GgufWeights& w) {
   for (auto& [name, x] : w.arrays) {
     auto piece = Piece::of(name);
     if (!piece || piece->name == "norm") continue;
+    auto format = w.quantization.blocks_of(name);
+    if (format && piece->name == "out_proj" && each > 1 && !blocks_fit(*format, x, heads))
+      w.unpack(name);
     bool channels = piece->name == "in_proj_qkv" || piece->name == "conv1d";
     if (channels && x.shape(0) > before) {
       auto parts = ops::split_at(x, {before}, 0);

@@ -80,7 +80,7 @@ std::string config_from_gguf(const io::Gguf& g) {
   return config.json.end_object().str();
 }
 
-nn::GgufWeights weights_from_gguf(const io::Gguf& g) {
+nn::GgufWeights weights_from_gguf(const io::Gguf& g, nn::FileTensors* tensors) {
   auto& a = require_architecture(g);
   int heads = 0, kv_heads = 0;
   if (a.interleaved) {
@@ -89,7 +89,7 @@ nn::GgufWeights weights_from_gguf(const io::Gguf& g) {
   }
   GgufConfig config(g);
   int layers = config.layers(), blocks = config.need<int>("block_count");
-  auto weights = nn::load_gguf(g, [&](std::string_view name) -> std::optional<nn::GgufTarget> {
+  auto names = [&](std::string_view name) -> std::optional<nn::GgufTarget> {
     if (name.starts_with("rope_f")) return {};  // frequencies: in the config already
     int layer = layer_of(name);
     if (layers <= layer && layer < blocks) return {};  // that predict further tokens
@@ -99,7 +99,8 @@ nn::GgufWeights weights_from_gguf(const io::Gguf& g) {
     if (target.name.find(".self_attn.k_proj.") != std::string::npos)
       target.interleaved_heads = kv_heads;
     return target;
-  });
+  };
+  auto weights = nn::load_gguf(g, names, tensors);
   if (a.finish) a.finish(config, weights);
   return weights;
 }
