@@ -38,6 +38,7 @@ constexpr int kFirstPrompt = 32, kMostTrials = 1000, kMostChunk = 1 << 16;
 
 struct Flags {
   std::string model, plot;
+  nn::Residency weights = nn::Residency::automatic;
   Lists lists;
   int trials = 5, chunk = 512;
   bool no_warmup = false;
@@ -99,7 +100,7 @@ class Bench {
  private:
   void load() {
     double before = seconds_in_main();
-    auto context = load_model(flags_.model, flags_.chatter);
+    auto context = load_model(flags_.model, flags_.chatter, flags_.weights);
     about_.load_s = seconds_in_main() - before;
     model_ = context.shared_model();
     work_.emplace(*model_, heads_, experts_);
@@ -187,6 +188,7 @@ Verb add_bench(CLI::App& command) {
     app->add_option(names, list, help)->capture_default_str()->type_name("N,N,...")->group("Tests");
   };
   add_model_flag(*app, flags->model);
+  add_weights_flag(*app, flags->weights);
   add_list("-p,--prompt", flags->lists.prompt, "Tokens of a prompt (pp512); 0: none");
   add_list("-n,--generate", flags->lists.generate, "Tokens to decode (tg128); 0: none");
   add_list("-d,--depth", flags->lists.depth, "Tokens that the caches hold before a test begins");
