@@ -263,7 +263,7 @@ def main():
         peers.measure()
     except KeyboardInterrupt:
         peers.say("interrupted; what there is so far:")
-    print(f"{cpu_name()}, {args.threads} threads; llama.cpp of {llama_cpp.pin()}; {args.rounds} rounds: median (min-max).")
+    print(f"{cpu_name()}, {args.threads} threads; llama.cpp of {llama_cpp.pin()}; medians (min-max) of {args.rounds}.")
     print("ratio: ours over the faster of llama.cpp's two settings. [N]: other programs used the cores meanwhile.\n")
     print(peers.table())
     if args.json:
