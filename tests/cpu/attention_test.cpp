@@ -112,7 +112,8 @@ struct Given {
 /// The bound for tiers that round to bfloat16, and for all others.
 double bound(const Given& g) {
   bool half = machine().kernels->attention_half && !machine().deterministic &&
-              g.a.queries * (g.a.heads / g.a.kv_heads) >= 8;
+              g.a.queries * (g.a.heads / g.a.kv_heads) >= 16 && g.spans.empty() &&
+              g.allowed.empty();
   return half ? 3e-3 : 1e-5;
 }
 

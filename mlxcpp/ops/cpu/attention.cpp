@@ -38,9 +38,15 @@ struct Tile {
   int rows() const { return queries * heads; }
 };
 
+/// Rows that an Attended has memory for.
+long room_for(int rows) {
+  constexpr int kTogether = Attended::kRowsTogether;
+  return (long(rows) + kTogether - 1) / kTogether * kTogether;
+}
+
 /// What one thread needs for one tile.
 struct Workspace {
-  KeyBlock keys;
+  KeyBlock keys = {};
   Attended block, all;
   unsigned char* allowed;  // null: Sight tells who is seen
   void* scratch;
@@ -49,8 +55,8 @@ struct Workspace {
 /// One call of attention().
 class Job {
  public:
-  Job(const Attention& a, const AttentionKernels& kernels, const AttendedKernels& ends)
-      : a_(a), kernels_(kernels), ends_(ends), group_(a.heads / a.kv_heads) {
+  Job(const Attention& a, const AttentionKernels& kernels)
+      : a_(a), kernels_(kernels), group_(a.heads / a.kv_heads) {
     tile_heads_ = std::min(group_, kernels.most_rows);
     head_parts_ = (group_ + tile_heads_ - 1) / tile_heads_;
     tile_queries_ = std::clamp(kernels.most_rows / tile_heads_, 1, a.queries);
@@ -92,7 +98,6 @@ class Job {
 
   const Attention& a_;
   const AttentionKernels& kernels_;
-  const AttendedKernels& ends_;
   int group_, tile_heads_, head_parts_, tile_queries_, query_parts_, blocks_, k_padded_, stride_;
 };
 
@@ -135,8 +140,9 @@ std::pair<int, int> Job::visible(const Tile& t) const {
 
 Attended Job::attended(Arena& memory, const Tile& t) const {
   Attended y;
-  y.largest = memory.take(t.rows()), y.sum = memory.take(t.rows());
-  y.out = memory.take(long(t.rows()) * stride_), y.stride = stride_;
+  long rows = room_for(t.rows());
+  y.largest = memory.take(rows), y.sum = memory.take(rows);
+  y.out = memory.take(rows * stride_), y.stride = stride_;
   return y;
 }
 
@@ -147,6 +153,7 @@ KeyBlock Job::prepare(const Tile& t, Arena& memory) const {
                 .k_size = a_.k_size,
                 .v_size = a_.v_size,
                 .index = nullptr,
+                .packed = nullptr,
                 .rows = t.rows(),
                 .k_padded = k_padded_,
                 .softcap = a_.softcap,
@@ -198,11 +205,17 @@ void Job::point_at(KeyBlock* b, const Tile& t, int block, unsigned char* allowed
 }
 
 Workspace Job::workspace(const Tile& t) const {
-  std::size_t scratch = kernels_.scratch_bytes(a_.k_size);
+  std::size_t scratch = kernels_.scratch_bytes(a_.k_size, a_.v_size);
+  std::size_t packed = kernels_.pack ? kernels_.packed_bytes(a_.k_size) : 0;
   std::size_t of_row = sizeof(float) * (k_padded_ + 2 * (stride_ + 2)) + sizeof(Sight) + kKeyBlock;
-  Arena memory(thread_scratch(of_row * t.rows() + scratch + 16 * 64));
+  Arena memory(thread_scratch(of_row * room_for(t.rows()) + packed + scratch + 16 * 64));
   Workspace w;
   w.keys = prepare(t, memory);
+  if (packed) {
+    auto* queries = memory.take<char>(long(packed));
+    kernels_.pack(w.keys, queries);
+    w.keys.packed = queries;
+  }
   w.block = attended(memory, t), w.all = attended(memory, t);
   bool written = a_.allowed || a_.spans;
   w.allowed = written ? memory.take<unsigned char>(long(t.queries) * kKeyBlock) : nullptr;
@@ -211,9 +224,10 @@ Workspace Job::workspace(const Tile& t) const {
 }
 
 void Job::clear(const Attended& y, int rows) const {
-  std::fill(y.largest, y.largest + rows, -kInfinity);
-  std::fill(y.sum, y.sum + rows, 0.f);
-  std::fill(y.out, y.out + long(rows) * stride_, 0.f);
+  long n = room_for(rows);
+  std::fill(y.largest, y.largest + n, -kInfinity);
+  std::fill(y.sum, y.sum + n, 0.f);
+  std::fill(y.out, y.out + n * stride_, 0.f);
 }
 
 /// All blocks of a tile, one after the other.
@@ -224,7 +238,7 @@ void Job::whole(const Tile& t) const {
   for (int block = from; block < to; ++block) {
     point_at(&w.keys, t, block, w.allowed);
     kernels_.block(w.keys, w.scratch, w.block);
-    ends_.merge(w.block, t.rows(), w.all);
+    kernels_.merge(w.block, t.rows(), w.all);
   }
   finish(t, w.all);
 }
@@ -243,7 +257,8 @@ void Job::split(int tiles) const {
     first.push_back(parts.size());
     auto [from, to] = visible(t);
     for (int block = from; block < to; ++block) parts.push_back({i, block, {}});
-    bytes += std::size_t(to - from + 1) * (sizeof(float) * t.rows() * (stride_ + 2) + 3 * 64);
+    bytes +=
+        std::size_t(to - from + 1) * (sizeof(float) * room_for(t.rows()) * (stride_ + 2) + 3 * 64);
   }
   first.push_back(parts.size());
   Arena memory(thread_scratch(bytes, 1));
@@ -259,7 +274,7 @@ void Job::split(int tiles) const {
     Tile t = tile(i);
     Attended all = workspace(t).all;
     clear(all, t.rows());
-    for (std::size_t p = first[i]; p < first[i + 1]; ++p) ends_.merge(parts[p].y, t.rows(), all);
+    for (std::size_t p = first[i]; p < first[i + 1]; ++p) kernels_.merge(parts[p].y, t.rows(), all);
     finish(t, all);
   }
 }
@@ -268,7 +283,7 @@ void Job::finish(const Tile& t, const Attended& y) const {
   for (int r = 0; r < t.rows(); ++r) {
     int query = t.query + r / t.heads, head = t.head + r % t.heads;
     float* out = a_.out + t.row * a_.out_row + head * a_.out_head + query * a_.out_token;
-    ends_.finish(y, r, a_.sinks ? a_.sinks + head : nullptr, a_.v_size, out);
+    kernels_.finish(y, r, a_.sinks ? a_.sinks + head : nullptr, a_.v_size, out);
   }
 }
 
@@ -276,8 +291,10 @@ void Job::finish(const Tile& t, const Attended& y) const {
 
 void attention(const Attention& a) {
   if (a.rows == 0 || a.heads == 0 || a.queries == 0 || a.v_size == 0) return;
-  const Kernels& k = *machine().kernels;
-  Job(a, k.attention_f32, k.attended).run();
+  const Machine& m = machine();
+  const AttentionKernels* half = m.deterministic ? nullptr : m.kernels->attention_half;
+  bool enough = half && a.queries * (a.heads / a.kv_heads) >= half->least_rows;
+  Job(a, enough && !a.allowed && !a.spans ? *half : m.kernels->attention_f32).run();
 }
 
 void rotate(const Rotation& r) {

@@ -145,6 +145,7 @@ struct KeyBlock {
   int first;         // index of the first key, the others follow; unless there is
   const int* index;  // (keys)
   const float* q;    // (rows, k_padded): scaled, zeros behind k_size
+  const void* packed;
   int rows, k_padded;
   float softcap;                 // 0: none
   const Sight* sight;            // (rows)
@@ -152,25 +153,26 @@ struct KeyBlock {
   int group;
 };
 /// What queries have of some keys: the largest score, the sum of e^(score - largest), and that of
-/// the values, weighted so, in rows of `stride` numbers.
+/// the values, weighted so: `stride` numbers for each, in an order of the kernels' own.  There is
+/// room for a multiple of kRowsTogether queries.
 struct Attended {
+  enum { kRowsTogether = 32 };
   float *largest, *sum, *out;
   int stride;
 };
-/// How a block of keys is attended to does not depend on how many queries do so together.
+/// How a block of keys is attended to, and what follows the blocks, in their order.
 struct AttentionKernels {
-  int most_rows;  // of queries in one call
-  std::size_t (*scratch_bytes)(int k_size);
+  int most_rows, least_rows;                // of queries in one call
+  std::size_t (*packed_bytes)(int k_size);  // null: queries are not packed
+  void (*pack)(const KeyBlock& b, void* packed);
+  std::size_t (*scratch_bytes)(int k_size, int v_size);
   void (*block)(const KeyBlock& b, void* scratch, const Attended& y);
-};
-inline constexpr int kKeyBlock = 256;
-/// Steps that follow the blocks, in the order of the blocks.
-struct AttendedKernels {
   /// Adds `more` to `y`, which starts with largest -inf, sum 0, out 0.
   void (*merge)(const Attended& more, int rows, const Attended& y);
   /// Row r of y, divided by its sum, which `sink` takes part in where it is not null.
   void (*finish)(const Attended& y, int r, const float* sink, int v_size, float* out);
 };
+inline constexpr int kKeyBlock = 256;
 
 struct RecurrentKernels {
   /// Of one token.
@@ -194,9 +196,8 @@ struct Kernels {
   GemmKernels gemm_f32;          // float32 throughout
   const GemmKernels* gemm_half;  // operands rounded to bfloat16, float32 sums; null: none
   ElementwiseKernels elementwise;
-  AttentionKernels attention_f32;
-  const AttentionKernels* attention_half;  // operands as bfloat16, float32 sums; null: none
-  AttendedKernels attended;
+  AttentionKernels attention_f32;  // a query gets the same, whatever other queries there are
+  const AttentionKernels* attention_half;  // products of bfloat16, without `allowed`; null: none
   RecurrentKernels recurrent;
 };
 

@@ -10,6 +10,9 @@
 #include "mlxcpp/ops/cpu/kern/causal_conv.inl"
 #include "mlxcpp/ops/cpu/kern/recurrent_chunks.inl"
 #include "mlxcpp/ops/cpu/kern/recurrent.inl"
+#if defined(__AMX_TILE__)
+#include "mlxcpp/ops/cpu/kern/attention_amx.inl"
+#endif
 
 namespace mlxcpp::cpu {
 namespace {
@@ -36,7 +39,9 @@ constexpr Kernels kAll = {
     .gemm_half = kGemmHalf,
     .elementwise = kElementwise,
     .attention_f32 = kAttentionF32,
-    .attended = kAttended,
+#if defined(__AMX_TILE__)
+    .attention_half = &kAttentionHalf,
+#endif
     .recurrent = kRecurrent,
 };
 

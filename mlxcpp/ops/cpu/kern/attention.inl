@@ -168,7 +168,7 @@ inline void weigh(const float* p, const KeyBlock& b, int at, const Attended& y) 
   }
 }
 
-inline size_t block_scratch(int k_size) {
+inline size_t block_scratch(int k_size, int) {
   return sizeof(float) * ((size_t)padded4(k_size) * (kKeys + kWidth) + kQueryRows * kKeyBlock);
 }
 
@@ -212,20 +212,31 @@ inline void merge(const Attended& more, int rows, const Attended& y) {
   }
 }
 
-inline void finish(const Attended& y, int r, const float* sink, int v_size, float* out) {
-  float total = y.sum[r], by = 1;
-  if (sink && (*sink > kLowest || y.largest[r] > kLowest)) {
-    float high = *sink > y.largest[r] ? *sink : y.largest[r], parts[2][kWidth];
-    store(parts[0], exp_of_negative(set(y.largest[r] - high)));
+/// What a weighted sum is multiplied with.  A query that sees nothing has no sum.
+inline float share_of(float largest, float total, const float* sink) {
+  float by = 1;
+  if (sink && (*sink > kLowest || largest > kLowest)) {
+    float high = *sink > largest ? *sink : largest, parts[2][kWidth];
+    store(parts[0], exp_of_negative(set(largest - high)));
     store(parts[1], exp_of_negative(set(*sink - high)));
     by = parts[0][0], total = total * by + parts[1][0];
   }
-  // A query that sees nothing has no sum.
-  scale_shift(y.out + (long)r * y.stride, total == 0 ? 0 : by / total, 0, v_size, out);
+  return total == 0 ? 0 : by / total;
 }
 
-constexpr AttentionKernels kAttentionF32 = {kQueryRows, block_scratch, attend_block};
-constexpr AttendedKernels kAttended = {merge, finish};
+inline void finish(const Attended& y, int r, const float* sink, int v_size, float* out) {
+  float by = share_of(y.largest[r], y.sum[r], sink);
+  scale_shift(y.out + (long)r * y.stride, by, 0, v_size, out);
+}
+
+constexpr AttentionKernels kAttentionF32 = {.most_rows = kQueryRows,
+                                            .least_rows = 1,
+                                            .packed_bytes = nullptr,
+                                            .pack = nullptr,
+                                            .scratch_bytes = block_scratch,
+                                            .block = attend_block,
+                                            .merge = merge,
+                                            .finish = finish};
 
 }  // namespace
 }  // namespace mlxcpp::cpu
