@@ -218,7 +218,8 @@ Chosen choose(const Settings& s) {
   }
   for (auto& report : m.tiers)
     if (report.tier == m.tier) report.standing = Standing::active;
-  m.half_dots_pay = half_dots_pay(*m.kernels);
+  m.half_dots_pay =
+      m.kernels->probes.half.run && (s.half_dots ? *s.half_dots : half_dots_pay(*m.kernels));
   return chosen;
 }
 

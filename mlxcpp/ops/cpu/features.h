@@ -44,6 +44,7 @@ struct Settings {
   int threads = 0;             // MLXCPP_THREADS; 0: what affinity and the control group allow
   bool mlx = false;            // MLXCPP_OPS=mlx: none of our kernels
   bool deterministic = false;  // MLXCPP_DETERMINISTIC=1: a row's numbers do not depend on its batch
+  std::optional<bool> half_dots;  // for tests: bfloat16 dot products or not, whichever is faster
 
   /// Reads the environment.  Throws InputError naming the variable and what it may be.
   static Settings read();

@@ -16,6 +16,7 @@
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -214,9 +215,15 @@ void* thread_scratch(std::size_t bytes, int slot) {
   if (b.size < bytes) {
     std::free(b.data);
     b.size = 0;
-    std::size_t size = (bytes + bytes / 2 + 4095) / 4096 * 4096;
-    b.data = std::aligned_alloc(4096, size);
+    // Large pages where the system gives them: kernels go through all of it again and again.
+    constexpr std::size_t kLarge = std::size_t(2) << 20;
+    std::size_t page = bytes >= kLarge / 2 ? kLarge : 4096;
+    std::size_t size = (bytes + (page == kLarge ? bytes / 8 : bytes / 2) + page - 1) / page * page;
+    b.data = std::aligned_alloc(page, size);
     if (!b.data) throw std::bad_alloc();
+#if defined(__linux__)
+    if (page == kLarge) madvise(b.data, size, MADV_HUGEPAGE);
+#endif
     b.size = size;
   }
   return b.data;

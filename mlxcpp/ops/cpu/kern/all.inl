@@ -20,6 +20,8 @@ constexpr MatrixKernels kMatrix = {};
 }  // namespace
 }  // namespace mlxcpp::cpu
 #include "mlxcpp/ops/cpu/kern/gemm_f32.inl"
+#include "mlxcpp/ops/cpu/kern/half_weights.inl"
+#include "mlxcpp/ops/cpu/kern/gemm_bf16.inl"
 #include "mlxcpp/ops/cpu/kern/gemm_amx.inl"
 // clang-format on
 
@@ -28,6 +30,8 @@ namespace {
 
 #if defined(__AMX_BF16__)
 constexpr const GemmKernels* kGemmHalf = &kGemmAmx;
+#elif defined(__AVX512BF16__)
+constexpr const GemmKernels* kGemmHalf = &kGemmBf16;
 #else
 constexpr const GemmKernels* kGemmHalf = nullptr;
 #endif

@@ -57,9 +57,14 @@ inline void gemm_f32_pack(const InputRows& x, int block, void* packed) {
   }
 }
 
-/// c[row][kGemmOutputs] += a[column][kGemmRows] b[column][kGemmOutputs], R rows.
-template <int R>
-inline void gemm_f32_block(const float* a, const float* b, int depth, bool fresh, float* c) {
+struct MultiplyF32 {
+  static F add(F x, F w, F sum) { return fma(x, w, sum); }
+};
+
+/// c[row][kGemmOutputs] += a[column][kGemmRows] b[column][kGemmOutputs], R rows.  What a number is,
+/// a float or two bfloat16, Multiply knows.
+template <class Multiply, int R>
+inline void gemm_block(const float* a, const float* b, int depth, bool fresh, float* c) {
   F sums[R][kGemmVectors];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
@@ -73,7 +78,7 @@ inline void gemm_f32_block(const float* a, const float* b, int depth, bool fresh
     for (int i = 0; i < R; ++i) {
       F x = set(a[i]);
 #pragma GCC unroll 4
-      for (int j = 0; j < kGemmVectors; ++j) sums[i][j] = fma(x, v[j], sums[i][j]);
+      for (int j = 0; j < kGemmVectors; ++j) sums[i][j] = Multiply::add(x, v[j], sums[i][j]);
     }
   }
 #pragma GCC unroll 16
@@ -85,32 +90,11 @@ inline void gemm_f32_block(const float* a, const float* b, int depth, bool fresh
     }
 }
 
-using GemmF32Block = void (*)(const float*, const float*, int, bool, float*);
-#if defined(__AVX512F__)
-constexpr GemmF32Block kGemmF32Blocks[kGemmRows + 1] = {nullptr,
-                                                        gemm_f32_block<1>,
-                                                        gemm_f32_block<2>,
-                                                        gemm_f32_block<3>,
-                                                        gemm_f32_block<4>,
-                                                        gemm_f32_block<5>,
-                                                        gemm_f32_block<6>,
-                                                        gemm_f32_block<7>,
-                                                        gemm_f32_block<8>,
-                                                        gemm_f32_block<9>,
-                                                        gemm_f32_block<10>,
-                                                        gemm_f32_block<11>,
-                                                        gemm_f32_block<12>,
-                                                        gemm_f32_block<13>,
-                                                        gemm_f32_block<14>};
-#else
-constexpr GemmF32Block kGemmF32Blocks[kGemmRows + 1] = {nullptr,
-                                                        gemm_f32_block<1>,
-                                                        gemm_f32_block<2>,
-                                                        gemm_f32_block<3>,
-                                                        gemm_f32_block<4>,
-                                                        gemm_f32_block<5>,
-                                                        gemm_f32_block<6>};
-#endif
+template <class Multiply, int R = kGemmRows>
+inline void gemm_rows(int rows, const float* a, const float* b, int depth, bool fresh, float* c) {
+  if (rows == R) return gemm_block<Multiply, R>(a, b, depth, fresh, c);
+  if constexpr (R > 1) gemm_rows<Multiply, R - 1>(rows, a, b, depth, fresh, c);
+}
 
 /// Weights of outputs [from, from + count) as [column][kGemmOutputs]; zeros beyond.
 inline void gemm_f32_weights(
@@ -178,7 +162,7 @@ inline void gemm_f32_panel(const Matrix& w,
       for (int m = 0; m < rows; m += kGemmRows) {
         const float* a = (const float*)packed + (size_t)m * w.columns + (size_t)k * kGemmRows;
         int r = rows - m < kGemmRows ? rows - m : kGemmRows;
-        kGemmF32Blocks[r](a, weights, depth, k == 0, sums + m * kGemmOutputs);
+        gemm_rows<MultiplyF32>(r, a, weights, depth, k == 0, sums + m * kGemmOutputs);
       }
     }
     for (int m = 0; m < rows; ++m) write_outputs(sums + m * kGemmOutputs, m, n, count, y);
