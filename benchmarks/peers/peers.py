@@ -21,12 +21,14 @@ sys.path[:0] = [str(HERE.parent / "models")]
 
 import llama_cpp  # noqa: E402
 import synthetic  # noqa: E402
-from quiet import Neighbours, run  # noqa: E402
+from gguf_to_mlx import convert  # noqa: E402
+from quiet import Neighbours, run, wait_for_idle  # noqa: E402
 
 PROMPTS, DEPTHS, BATCHES = [32, 512, 2048], [0, 512, 2048], [4, 8, 16]
 GENERATE, BATCH_PROMPT, BATCH_GENERATE = 32, 128, 32
 OURS, FLASH, PLAIN = "mlxcpp", "llama.cpp -fa on", "llama.cpp -fa off"
 NOISY = 0.15  # cores that others used: more is noted
+CONVERTED = "smollm2-135m-mlx"  # the default model for mlx-lm, losslessly
 CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n".format(
     "What is the capital of France, and which river does it stand on? Answer in one short sentence.")
 
@@ -42,7 +44,7 @@ class Pair:
 
 # None: the default model.
 MODELS = {
-    "135m-q4_1": Pair("", ""),
+    "135m-q4_1": Pair("", "", CONVERTED),
     "0.6b-q4_0": Pair("qwen3-0.6b-q4_0.gguf", "qwen3-0.6b-q4_0.gguf"),
     "0.6b-affine4": Pair("qwen3-0.6b-mlx4", "qwen3-0.6b-q4_0.gguf", "qwen3-0.6b-mlx4"),
     "0.6b-q4_k_m": Pair("qwen3-0.6b-q4_k_m.gguf", "qwen3-0.6b-q4_k_m.gguf"),
@@ -88,6 +90,7 @@ class Peers:
         self.args = args
         self.bin = llama_cpp.programs()
         self.points = {}
+        self.neighbours = 0  # that are meant to compute
 
     def say(self, text):
         print(text, file=sys.stderr, flush=True)
@@ -95,7 +98,7 @@ class Peers:
     def note(self, model, test, program, value, ran, unit="tokens/s"):
         point = self.points.setdefault((model, test), Point(model, test, unit))
         point.values.setdefault(program, []).append(value)
-        if ran.others > NOISY:
+        if ran.others > NOISY + self.neighbours:
             point.noisy.add(program)
 
     def run(self, program, args, env=None, patience=None):
@@ -111,6 +114,11 @@ class Peers:
     def path(self, name):
         if not name:
             return self.args.default_model
+        if name == CONVERTED:
+            folder = self.args.model_folder / name
+            if not (folder / "model.safetensors").exists():
+                convert(self.args.default_model, folder)
+            return folder
         return synthetic.make(self.args.model_folder, name, self.args.tokenizer)
 
     # --- What is measured -----------------------------------------------------------------------
@@ -169,9 +177,12 @@ class Peers:
     def contention(self, model):
         """Decoding beside processes that compute all the time."""
         for count in (0, 1, 2):
+            wait_for_idle(self.args.patience)
+            self.neighbours = count
             with Neighbours(count):
                 patience = None if count == 0 else 0
                 self.decode(model, [512], f"{count} neighbours, ", patience)
+        self.neighbours = 0
 
     def mlx_lm(self, model):
         """Few tokens: it is a hundred times slower."""
@@ -222,6 +233,16 @@ class Peers:
             text += f" ({min(values):.{digits}f}-{max(values):.{digits}f})"
         return text + (" [N]" if program in point.noisy else "")
 
+    def slowdowns(self):
+        """How many times longer decoding takes beside neighbours than alone, a line each."""
+        for (model, test), point in self.points.items():
+            if " neighbours, " not in test or test.startswith("0"):
+                continue
+            alone = self.points.get((model, "0" + test[1:]))
+            times = [f"{program} {alone.median(program) / point.median(program):.2f}"
+                     for program in point.values if alone and program in alone.values]  # fmt: skip
+            yield f"{model}, {test}: {', '.join(times)} times as long as alone"
+
     def as_json(self):
         return [
             {"model": p.model, "test": p.test, "unit": p.unit, "values": p.values, "noisy": sorted(p.noisy), "ratio": p.ratio()}
@@ -266,6 +287,7 @@ def main():
     print(f"{cpu_name()}, {args.threads} threads; llama.cpp of {llama_cpp.pin()}; medians (min-max) of {args.rounds}.")
     print("ratio: ours over the faster of llama.cpp's two settings. [N]: other programs used the cores meanwhile.\n")
     print(peers.table())
+    print("", *peers.slowdowns(), sep="\n")
     if args.json:
         args.json.write_text(json.dumps({"cpu": cpu_name(), "threads": args.threads, "points": peers.as_json()}, indent=1))
 
