@@ -11,15 +11,19 @@
 
 namespace mlxcpp::cpu {
 
-/// Activations as 16-bit integers, so that products with integer codes are exact.  Columns are
-/// padded with zeros to a multiple of kChunk.
+/// Activations as 16-bit integers, one scale for each kChunk columns, so that products with integer
+/// codes are exact.  Columns are padded with zeros to a multiple of kChunk.  quantised.h makes
+/// them.
 struct QuantisedRows {
-  enum { kChunk = 64, kSum = 16 };
+  enum { kChunk = 64, kLevels = 3 };
   int rows = 0, columns = 0, padded = 0;
-  signed char *high = nullptr, *low = nullptr;  // (rows, padded): number = (256 high + low) * scale
-  short* wide = nullptr;                        // (rows, padded): 256 high + low
-  float* scales = nullptr;                      // (rows, padded / kChunk)
-  float* sums = nullptr;  // (rows, padded / kSum): of the numbers, each kSum of them
+  // (rows, padded): number = (256 high + low) * scale.  Split: the even columns of a chunk first.
+  signed char *high = nullptr, *low = nullptr, *high_split = nullptr, *low_split = nullptr;
+  /// 256 high + low; of a chunk the first eight columns of each sixteen, then the others.
+  short* wide = nullptr;
+  /// (rows, group_stride): for each 16, 32 and 64 columns their scale, and the sum of the numbers.
+  float *scales[kLevels] = {}, *sums[kLevels] = {};
+  long group_stride = 0;
 };
 
 /// Loops over registers that measure what a unit can do: each call is `n` times so many products.

@@ -2,6 +2,7 @@
 
 #include "mlxcpp/ops/cpu/features.h"
 #include "mlxcpp/ops/cpu/pool.h"
+#include "mlxcpp/ops/cpu/quantised.h"
 
 #include <algorithm>
 #include <cstring>
@@ -116,18 +117,9 @@ std::size_t Job::layout(char* base) {
     return static_cast<void*>(p);
   };
   for (Input& in : inputs) {
-    std::size_t rows = std::size_t(in.x.rows);
     if (in.quantised) {
-      QuantisedRows& q = in.q;
-      q.rows = in.x.rows;
-      q.columns = in.x.columns;
-      q.padded = int(round_up(q.columns, QuantisedRows::kChunk));
-      std::size_t padded = std::size_t(q.padded);
-      q.high = static_cast<signed char*>(take(rows * padded));
-      q.low = static_cast<signed char*>(take(rows * padded));
-      q.wide = static_cast<short*>(take(rows * padded * sizeof(short)));
-      q.scales = static_cast<float*>(take(rows * (padded / QuantisedRows::kChunk) * sizeof(float)));
-      q.sums = static_cast<float*>(take(rows * (padded / QuantisedRows::kSum) * sizeof(float)));
+      void* memory = take(quantised_bytes(in.x.rows, in.x.columns));
+      if (base) in.q = quantised_rows(memory, in.x.rows, in.x.columns);
     }
     if (in.packed) in.f32 = take(f32().packed_bytes(in.x.rows, in.x.columns));
     if (in.packed_half) in.half = take(half().packed_bytes(in.x.rows, in.x.columns));
@@ -218,18 +210,6 @@ void Job::chunk(const Group& g, int from, int to) {
   const void* packed = g.path == Path::panels ? in.f32 : in.half;
   void* scratch = thread_scratch(gemm.scratch_bytes(in.x.rows, g.w.columns, to - from));
   gemm.panel(g.w, packed, in.x.rows, from, to, scratch, g.y);
-}
-
-QuantisedRows rows_from(const QuantisedRows& q, int row, int rows) {
-  QuantisedRows part = q;
-  part.rows = rows;
-  std::size_t padded = std::size_t(q.padded), at = std::size_t(row);
-  part.high += at * padded;
-  part.low += at * padded;
-  part.wide += at * padded;
-  part.scales += at * (padded / QuantisedRows::kChunk);
-  part.sums += at * (padded / QuantisedRows::kSum);
-  return part;
 }
 
 void finish_row(const float* sums, const OutputRows& y, int m, int from, int count) {

@@ -13,12 +13,19 @@
 #if defined(__AMX_TILE__)
 #include "mlxcpp/ops/cpu/kern/attention_amx.inl"
 #endif
-
-namespace mlxcpp::cpu {
-namespace {
-constexpr MatrixKernels kMatrix = {};
-}  // namespace
-}  // namespace mlxcpp::cpu
+#include "mlxcpp/ops/cpu/kern/float8.inl"
+#if defined(__AVX512F__)
+#include "mlxcpp/ops/cpu/kern/bytes_avx512.inl"
+#elif defined(__AVX2__)
+#include "mlxcpp/ops/cpu/kern/bytes_avx2.inl"
+#else
+#include "mlxcpp/ops/cpu/kern/bytes_generic.inl"
+#endif
+#include "mlxcpp/ops/cpu/kern/quantise.inl"
+#include "mlxcpp/ops/cpu/kern/formats_mlx.inl"
+#include "mlxcpp/ops/cpu/kern/formats_gguf.inl"
+#include "mlxcpp/ops/cpu/kern/dots.inl"
+#include "mlxcpp/ops/cpu/kern/dense.inl"
 #include "mlxcpp/ops/cpu/kern/gemm_f32.inl"
 #include "mlxcpp/ops/cpu/kern/half_weights.inl"
 #include "mlxcpp/ops/cpu/kern/gemm_bf16.inl"

@@ -1,0 +1,219 @@
+// GGUF's formats (ggml-common.h): a row is blocks, scales within.  See formats_mlx.inl for what a
+// format has.
+namespace mlxcpp::cpu {
+namespace {
+
+inline uint32_t word_at(const uint8_t* p) {
+  uint32_t u;
+  memcpy(&u, p, 4);
+  return u;
+}
+inline uint64_t long_at(const uint8_t* p) {
+  uint64_t u;
+  memcpy(&u, p, 8);
+  return u;
+}
+inline float f16_at(const uint8_t* p) {
+  uint16_t h;
+  memcpy(&h, p, 2);
+  return from_f16(h);
+}
+
+/// Blocks of 32 columns: a scale in front, and perhaps a zero.
+template <int kBytes, int kOffset>  // kOffset: of the codes; 0: with a zero
+struct Blocks {
+  enum { kPer = 2, kStep = 2 * kBytes, kPhases = 1, kSplit = false };
+  static void scales(const Matrix& w, int row, int first, int n, float* s, float* z) {
+    const uint8_t* p = row_of(w, row) + (long)first * kBytes;
+    for (int i = 0; i < n; i += kWidth, p += kWidth * kBytes) {
+      int count = n - i < kWidth ? n - i : kWidth;
+      F d = gather_f16(p, kBytes, count);
+      store(s + i, d);
+      store(z + i, kOffset ? d * set(-kOffset) : gather_f16(p + 2, kBytes, count));
+    }
+  }
+};
+template <int kBytes>
+inline Bytes nibbles(const uint8_t* p) {  // of two blocks, at p and after it
+  return right<0, 4, 0, 4>(pair16(p, p + kBytes)) & 15;
+}
+template <int kBytes>
+inline Bytes fifth_bits(const uint8_t* p) {
+  return bits(word_at(p) | (uint64_t)word_at(p + kBytes) << 32, 16);
+}
+struct Q4_0 : Blocks<18, 8> {
+  enum { kBig = false };
+  template <int>
+  static Bytes codes(const uint8_t* p) {
+    return nibbles<18>(p + 2);
+  }
+};
+struct Q4_1 : Blocks<20, 0> {
+  enum { kBig = false };
+  template <int>
+  static Bytes codes(const uint8_t* p) {
+    return nibbles<20>(p + 4);
+  }
+};
+struct Q5_0 : Blocks<22, 16> {
+  enum { kBig = false };
+  template <int>
+  static Bytes codes(const uint8_t* p) {
+    return nibbles<22>(p + 6) | fifth_bits<22>(p + 2);
+  }
+};
+struct Q5_1 : Blocks<24, 0> {
+  enum { kBig = false };
+  template <int>
+  static Bytes codes(const uint8_t* p) {
+    return nibbles<24>(p + 8) | fifth_bits<24>(p + 4);
+  }
+};
+struct Q8_0 : Blocks<34, 128> {
+  enum { kBig = true };
+  template <int>
+  static Bytes codes(const uint8_t* p) {
+    return join32(p + 2, p + 36) ^ 0x80;
+  }
+};
+/// The code book of IQ4, from -127 on.
+alignas(16) const uint8_t kIq4[16] = {
+    0, 23, 44, 62, 78, 92, 105, 117, 128, 140, 152, 165, 180, 196, 216, 240};
+struct Iq4Nl : Blocks<18, 127> {
+  enum { kBig = true };
+  template <int>
+  static Bytes codes(const uint8_t* p) {
+    return lookup(nibbles<18>(p + 2), kIq4);
+  }
+};
+
+/// Blocks of 256 columns: T decodes the scales of one.
+template <class T, int kBytes, int kPerChunk>
+struct SuperBlocks {
+  enum { kPer = kPerChunk, kStep = kBytes, kPhases = 4, kSplit = false };
+  static void scales(const Matrix& w, int row, int first, int n, float* s, float* z) {
+    const uint8_t* p = row_of(w, row) + (long)(first / (4 * kPer)) * kBytes;
+    int i = 0;
+    for (; i < n; i += 4 * kPer, p += kBytes) T::block_scales(p, s + i, z + i);
+    for (; i % kWidth; ++i) s[i] = z[i] = 0;
+  }
+};
+
+/// Eight scales and eight minima of six bits each, in twelve bytes.
+inline void scales_and_minima(const uint8_t* p, float d, float least, float* s, float* z) {
+  uint32_t a = word_at(p), b = word_at(p + 4), c = word_at(p + 8);
+  uint32_t out[4] = {a & 0x3f3f3f3f,
+                     (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030),
+                     b & 0x3f3f3f3f,
+                     (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030)};
+  uint8_t t[16];
+  memcpy(t, out, 16);
+  scaled8(t, d, s);
+  scaled8(t + 8, -least, z);
+}
+struct Q4K : SuperBlocks<Q4K, 144, 2> {
+  enum { kBig = false };
+  static void block_scales(const uint8_t* p, float* s, float* z) {
+    scales_and_minima(p + 4, f16_at(p), f16_at(p + 2), s, z);
+  }
+  template <int i>
+  static Bytes codes(const uint8_t* p) {
+    return right<0, 0, 4, 4>(twice32(p + 16 + 32 * i)) & 15;
+  }
+};
+struct Q5K : SuperBlocks<Q5K, 176, 2> {
+  enum { kBig = false };
+  static void block_scales(const uint8_t* p, float* s, float* z) {
+    scales_and_minima(p + 4, f16_at(p), f16_at(p + 2), s, z);
+  }
+  template <int i>
+  static Bytes codes(const uint8_t* p) {
+    Bytes low = right<0, 0, 4, 4>(twice32(p + 48 + 32 * i)), high = twice32(p + 16);
+    if constexpr (i == 0) high = left<4, 4, 3, 3>(high);
+    if constexpr (i == 1) high = left<2, 2, 1, 1>(high);
+    if constexpr (i == 2) high = right<0, 0, 1, 1>(high);
+    if constexpr (i == 3) high = right<2, 2, 3, 3>(high);
+    return choose(15, low, high) & 31;
+  }
+};
+/// Sixteen signed scales, `offset` above what they mean.
+inline void signed_scales(const uint8_t* t, int offset, float d, int least, float* s, float* z) {
+  for (int i = 0; i < 16; i += kWidth) {
+    F x = (load_u8(t + i) - set((float)offset)) * set(d);
+    store(s + i, x);
+    store(z + i, x * set((float)-least));
+  }
+}
+struct Q6K : SuperBlocks<Q6K, 210, 4> {
+  enum { kBig = false };
+  static void block_scales(const uint8_t* p, float* s, float* z) {
+    const uint64_t sign = 0x8080808080808080;
+    uint64_t t[2] = {long_at(p + 192) ^ sign, long_at(p + 200) ^ sign};
+    signed_scales((const uint8_t*)t, 128, f16_at(p + 208), 32, s, z);
+  }
+  template <int i>
+  static Bytes codes(const uint8_t* p) {
+    Bytes low = load64(p + 64 * (i / 2)), high = twice32(p + 128 + 32 * (i / 2));
+    if constexpr (i % 2 == 0) return choose(15, low, left<4, 4, 2, 2>(high)) & 63;
+    return choose(15, right<4, 4, 4, 4>(low), right<0, 0, 2, 2>(high)) & 63;
+  }
+};
+struct Q2K : SuperBlocks<Q2K, 84, 4> {
+  enum { kBig = false };
+  static void block_scales(const uint8_t* p, float* s, float* z) {
+    const uint64_t low = 0x0f0f0f0f0f0f0f0f;
+    uint64_t a = long_at(p), b = long_at(p + 8);
+    uint64_t t[4] = {a & low, b & low, a >> 4 & low, b >> 4 & low};
+    signed_scales((const uint8_t*)t, 0, f16_at(p + 80), 0, s, z);
+    float unused[16];
+    signed_scales((const uint8_t*)(t + 2), 0, -f16_at(p + 82), 0, z, unused);
+  }
+  template <int i>
+  static Bytes codes(const uint8_t* p) {
+    Bytes x = twice32(p + 16 + 32 * (i / 2));
+    if constexpr (i % 2 == 0) return right<0, 0, 2, 2>(x) & 3;
+    return right<4, 4, 6, 6>(x) & 3;
+  }
+};
+struct Q3K : SuperBlocks<Q3K, 110, 4> {
+  enum { kBig = false };
+  static void block_scales(const uint8_t* p, float* s, float* z) {
+    const uint32_t low = 0x0f0f0f0f, two = 0x03030303;
+    uint32_t a = word_at(p + 96), b = word_at(p + 100), c = word_at(p + 104);
+    uint32_t t[4] = {(a & low) | (c & two) << 4,
+                     (b & low) | (c >> 2 & two) << 4,
+                     (a >> 4 & low) | (c >> 4 & two) << 4,
+                     (b >> 4 & low) | (c >> 6 & two) << 4};
+    signed_scales((const uint8_t*)t, 32, f16_at(p + 108), 4, s, z);
+  }
+  template <int i>
+  static Bytes codes(const uint8_t* p) {
+    Bytes low = twice32(p + 32 + 32 * (i / 2)), high = twice32(p);
+    if constexpr (i % 2 == 0) low = right<0, 0, 2, 2>(low);
+    if constexpr (i % 2 == 1) low = right<4, 4, 6, 6>(low);
+    if constexpr (i == 0) high = left<2, 2, 1, 1>(high);
+    if constexpr (i == 1) high = right<0, 0, 1, 1>(high);
+    if constexpr (i == 2) high = right<2, 2, 3, 3>(high);
+    if constexpr (i == 3) high = right<4, 4, 5, 5>(high);
+    return choose(3, low, high) & 7;
+  }
+};
+struct Iq4Xs : SuperBlocks<Iq4Xs, 136, 2> {
+  enum { kBig = true };
+  static void block_scales(const uint8_t* p, float* s, float* z) {
+    uint32_t high = p[2] | p[3] << 8, low = word_at(p + 4);
+    float d = f16_at(p);
+    for (int i = 0; i < 8; ++i) {
+      int scale = (int)((low >> 4 * i & 15) | (high >> 2 * i & 3) << 4) - 32;
+      s[i] = d * (float)scale, z[i] = -127 * s[i];
+    }
+  }
+  template <int i>
+  static Bytes codes(const uint8_t* p) {
+    p += 8 + 32 * i;
+    return lookup(right<0, 4, 0, 4>(pair16(p, p + 16)) & 15, kIq4);
+  }
+};
+
+}  // namespace
+}  // namespace mlxcpp::cpu
