@@ -1,7 +1,18 @@
 #include "mlxcpp/ops/experts.h"
 
+#include "mlxcpp/ops/cpu/elementwise.h"
+#include "mlxcpp/ops/cpu/linear.h"
+#include "mlxcpp/ops/cpu/pool.h"
+#include "mlxcpp/ops/detail/gates.h"
+#include "mlxcpp/ops/detail/kernel.h"
+#include "mlxcpp/ops/detail/weights.h"
+#include "mlxcpp/ops/device.h"
+
 #include <mlx/ops.h>
 #include <mlx/transforms.h>
+
+#include <algorithm>
+#include <utility>
 
 namespace mlxcpp::ops {
 namespace {
@@ -53,14 +64,80 @@ array sorted_feed_forward(const array& x, const array& chosen, const ExpertWeigh
   return mx::reshape(mx::take(y, back, 0), shape);
 }
 
-}  // namespace
-
-array experts(const array& x, const array& chosen, const array& weights, const ExpertWeights& w) {
+array composed(const array& x, const array& chosen, const array& weights, const ExpertWeights& w) {
   array expert = mx::astype(chosen, mx::uint32);
   array y = chosen.size() >= kSortFrom
                 ? sorted_feed_forward(x, expert, w)
                 : feed_forward(mx::expand_dims(x, Axes{-2, -3}), expert, w, false);
   return mx::astype(mx::sum(mx::multiply(y, mx::expand_dims(weights, -1)), -2), x.dtype());
+}
+
+struct Bound {
+  std::shared_ptr<const detail::BoundWeight> gate, up, down;
+};
+std::optional<Bound> bind(const ExpertWeights& w) {
+  Bound b;
+  if (w.gate && !((b.gate = detail::BoundWeight::of(w.gate)))) return {};
+  b.up = detail::BoundWeight::of(w.up);
+  b.down = detail::BoundWeight::of(w.down);
+  bool stacks = b.up && b.down && b.up->stacked() && b.down->stacked();
+  return stacks ? std::optional(b) : std::nullopt;
+}
+
+/// Sum over k of the rows of y: (tokens * k, size) -> (tokens, size).
+void weighted_sum(const float* y, const float* weights, int tokens, int k, int size, float* out) {
+  constexpr int kTokens = 8;
+  cpu::Pool::instance().run((tokens + kTokens - 1) / kTokens, [&](int c) {
+    for (int t = c * kTokens; t < std::min(tokens, (c + 1) * kTokens); ++t) {
+      float* to = out + size_t(t) * size;
+      for (int i = 0; i < k; ++i) {
+        const float* from = y + (size_t(t) * k + i) * size;
+        float by = weights[size_t(t) * k + i];
+        for (int d = 0; d < size; ++d) to[d] = (i ? to[d] : 0) + by * from[d];
+      }
+    }
+  });
+}
+
+void run_experts(const Bound& b, const Glu& glu, const std::vector<array>& in, array& out) {
+  int size = b.up->inputs(), hidden = b.up->outputs(), k = in[1].shape(-1);
+  int tokens = int(in[0].size() / size), rows = tokens * k;
+  auto* which = in[1].data<std::uint32_t>();
+  std::vector<float> up(size_t(rows) * hidden), gate(b.gate ? up.size() : 0);
+  std::vector<float> y(size_t(rows) * size);
+  auto multiply = [&](const float* x, int repeat, const detail::BoundWeight& w, float* to) {
+    cpu::gather_linear(x, w.inputs(), rows, repeat, which, w.stack(), to, w.outputs());
+  };
+  multiply(in[0].data<float>(), k, *b.up, up.data());
+  if (b.gate) {
+    multiply(in[0].data<float>(), k, *b.gate, gate.data());
+    cpu::gated(gate.data(), hidden, up.data(), hidden, detail::gate_of(glu), rows, hidden,
+               up.data(), hidden);
+  } else {
+    cpu::activate(up.data(), detail::act_of(glu.act), long(up.size()), up.data());
+  }
+  multiply(up.data(), 1, *b.down, y.data());
+  weighted_sum(y.data(), in[2].data<float>(), tokens, k, size, out.data<float>());
+}
+
+}  // namespace
+
+array experts(const array& x, const array& chosen, const array& weights, const ExpertWeights& w) {
+  auto bound = own_kernels() && x.dtype() == mx::float32 ? bind(w) : std::nullopt;
+  if (!bound) return composed(x, chosen, weights, w);
+  auto run = [b = *bound, glu = w.glu](const std::vector<array>& in, std::vector<array>& out) {
+    run_experts(b, glu, in, out[0]);
+  };
+  auto composition = [w](const std::vector<array>& in) {
+    return std::vector{composed(in[0], in[1], in[2], w)};
+  };
+  return detail::kernel("Experts",
+                        x.shape(),
+                        {detail::dense_float(x),
+                         mx::contiguous(mx::astype(chosen, mx::uint32)),
+                         detail::dense_float(weights)},
+                        run,
+                        composition);
 }
 
 array top_k(const array& scores, int k) {

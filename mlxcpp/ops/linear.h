@@ -7,8 +7,14 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <utility>
+#include <vector>
 
 namespace mlxcpp::ops {
+
+namespace detail {
+class BoundWeight;
+}
 
 /// One bound parameter.  Copies share the slot, so that training, quantising or an adapter can set
 /// it after a model was built.
@@ -34,6 +40,8 @@ struct WeightData {
   std::optional<Param> global_scale;
   std::optional<Param> bias;  // (..., out)
   std::optional<Adapters> adapters;
+  /// What our kernels made of the arrays above, while they stay the same.
+  std::shared_ptr<const detail::BoundWeight> bound;
 
   bool dense() const { return quant.format == Format::dense; }
   bool blocks() const { return gguf_blocks(quant.format); }
@@ -50,10 +58,14 @@ array linear(const array& x, const Weight& w, const std::optional<array>& residu
 /// The product with the weight the other way round, nothing else.  x: (..., out) -> (..., in).
 array linear_back(const array& x, const Weight& w);
 
-/// Several weights on one input (q|k|v, gate|up): a backend may run them as one product.
+/// Several weights on one input (q|k|v, gate|up): one operation where the backend has it.
+std::vector<array> linear_all(const array& x, const std::vector<Weight>& weights);
 template <class... W>
 std::array<array, sizeof...(W)> linear_each(const array& x, const W&... w) {
-  return {linear(x, w)...};
+  auto y = linear_all(x, {w...});
+  return [&]<size_t... I>(std::index_sequence<I...>) {
+    return std::array<array, sizeof...(W)>{std::move(y[I])...};
+  }(std::index_sequence_for<W...>());
 }
 
 /// Rows of a table.  ids: (...) int32 -> (..., D), in the dtype that models compute in.

@@ -11,16 +11,31 @@
 
 namespace mlxcpp::ops::detail {
 
-Kernel::Kernel(const char* name, Run run, Composition composition)
+Kernel::Kernel(const char* name, Bind bind, Composition composition)
     : Primitive(mx::default_stream(mx::Device::cpu)),
       name_(name),
-      run_(std::move(run)),
+      bind_(std::move(bind)),
       composition_(std::move(composition)) {}
+
+Kernel::Kernel(const char* name, Run run, Composition composition)
+    : Kernel(name,
+             Bind([run = std::move(run)](const std::vector<array>& inputs,
+                                         std::vector<array>& outputs) {
+               std::vector<array> in, out;
+               for (auto& a : inputs) in.push_back(array::unsafe_weak_copy(a));
+               for (auto& a : outputs) out.push_back(array::unsafe_weak_copy(a));
+               return [run, in = std::move(in), out = std::move(out)]() mutable { run(in, out); };
+             }),
+             std::move(composition)) {}
 
 void Kernel::eval_cpu(const std::vector<array>& inputs, std::vector<array>& outputs) {
   auto& encoder = mx::cpu::get_command_encoder(stream());
-  std::vector<array> in, out;
-  std::vector<std::pair<int, int>> copies;  // of an input into an output
+  struct Copy {
+    const char* from;
+    char* to;
+    size_t bytes;
+  };
+  std::vector<Copy> copies;
   for (size_t i = 0; i < outputs.size(); ++i) {
     int from = i < reuse.size() ? reuse[i] : -1;
     array& o = outputs[i];
@@ -29,15 +44,13 @@ void Kernel::eval_cpu(const std::vector<array>& inputs, std::vector<array>& outp
       o.copy_shared_buffer(inputs[from]);
     } else {
       o.set_data(mx::allocator::malloc(o.nbytes()));
-      if (from >= 0) copies.emplace_back(from, int(i));
+      if (from >= 0)
+        copies.push_back({inputs[from].data<char>(), o.data<char>(), inputs[from].nbytes()});
     }
   }
-  for (auto& a : inputs) in.push_back(array::unsafe_weak_copy(a));
-  for (auto& a : outputs) out.push_back(array::unsafe_weak_copy(a));
-  encoder.dispatch([run = run_, copies, in = std::move(in), out = std::move(out)]() mutable {
-    for (auto [from, to] : copies)
-      std::memcpy(out[to].data<char>(), in[from].data<char>(), in[from].nbytes());
-    run(in, out);
+  encoder.dispatch([copies, run = bind_(inputs, outputs)] {
+    for (auto& c : copies) std::memcpy(c.to, c.from, c.bytes);
+    run();
   });
 }
 
@@ -93,6 +106,12 @@ std::vector<array> kernel(const char* name,
                           std::vector<int> reuse) {
   auto node = std::make_shared<Kernel>(name, std::move(run), std::move(composition));
   node->reuse = std::move(reuse);
+  return nodes(std::move(node), std::move(outputs), std::move(inputs));
+}
+
+std::vector<array> nodes(std::shared_ptr<Kernel> node,
+                         std::vector<std::pair<mx::Shape, mx::Dtype>> outputs,
+                         std::vector<array> inputs) {
   std::vector<mx::Shape> shapes;
   std::vector<mx::Dtype> dtypes;
   for (auto& [shape, dtype] : outputs) shapes.push_back(shape), dtypes.push_back(dtype);

@@ -7,6 +7,7 @@
 #include <mlx/primitives.h>
 
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -16,13 +17,17 @@ namespace mlxcpp::ops::detail {
 /// gradients and vmap; and it is what MLXCPP_OPS=mlx runs.
 using Composition = std::function<std::vector<array>(const std::vector<array>&)>;
 
-/// A node that calls a function of plain arrays.  `Run` gets evaluated inputs and outputs with
-/// memory, on the stream's thread.
+/// A node that calls a function of plain arrays.
 class Kernel final : public mx::Primitive {
  public:
+  /// Gets evaluated inputs, and outputs with memory, on the stream's thread.
   using Run = std::function<void(const std::vector<array>&, std::vector<array>&)>;
+  /// Gets the same on the caller's thread while the inputs may not be computed yet: takes their
+  /// pointers, and gives what the stream's thread shall do.  Cheaper with many inputs.
+  using Bind = std::function<std::function<void()>(const std::vector<array>&, std::vector<array>&)>;
 
   Kernel(const char* name, Run run, Composition composition);
+  Kernel(const char* name, Bind bind, Composition composition);
 
   void eval_cpu(const std::vector<array>& inputs, std::vector<array>& outputs) override;
   void eval_gpu(const std::vector<array>& inputs, std::vector<array>& outputs) override;
@@ -36,7 +41,7 @@ class Kernel final : public mx::Primitive {
 
  private:
   const char* name_;
-  Run run_;
+  Bind bind_;
   Composition composition_;
 };
 
@@ -58,5 +63,8 @@ std::vector<array> kernel(const char* name,
                           Kernel::Run run,
                           Composition composition,
                           std::vector<int> reuse = {});
+std::vector<array> nodes(std::shared_ptr<Kernel> kernel,
+                         std::vector<std::pair<mx::Shape, mx::Dtype>> outputs,
+                         std::vector<array> inputs);
 
 }  // namespace mlxcpp::ops::detail
