@@ -38,11 +38,28 @@ struct LayerLayout {
   std::vector<mx::Shape> states;
 };
 
+/// Room in a store for the tokens of a pass, which a kernel writes itself.
+struct KvRoom {
+  array k, v;  // the whole storage: (B, K, columns, dk), (B, K, columns, dv), float32
+
+  struct Sight {
+    std::vector<int> columns;    // (B): where each row's first token goes; the others follow
+    int seen = 0;                // attention reads the first so many columns
+    std::vector<int> key_index;  // (B, seen): as KvView's; empty: = column
+    Kept kept;
+  } sight;
+};
+
 /// Storage of one attention of one layer.  Implemented by lm/.
 class KvStore {
  public:
   virtual ~KvStore() = default;
   virtual KvView append(const array& k, const array& v, std::shared_ptr<const Rows> rows) = 0;
+
+  /// Instead of append: gives the storage away, so that it may be written in place; fill() gives it
+  /// back.  Nothing where the tokens do not go to columns in a row.
+  virtual std::optional<KvRoom> room(const Rows&) { return {}; }
+  virtual void fill(const array& /*k*/, const array& /*v*/) {}
 };
 
 /// k: (B, K, L, dk), v: (B, K, L, dv).  `slot` picks one of several attentions of a layer.

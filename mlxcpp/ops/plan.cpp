@@ -1,5 +1,7 @@
 #include "mlxcpp/ops/plan.h"
 
+#include "mlxcpp/ops/detail/fused.h"
+
 #include <mlx/ops.h>
 
 namespace mlxcpp::ops {
@@ -17,6 +19,7 @@ array self_attention(const array& x,
                      const SelfAttention& a,
                      const Layer& layer,
                      const std::optional<array>& residual) {
+  if (auto y = detail::fused_attention(x, a, layer, residual)) return *y;
   auto [q, k, v] = linear_each(x, a.q, a.k, a.v);
   q = split_heads(q, a.head_dim), k = split_heads(k, a.head_dim), v = split_heads(v, a.head_dim);
   if (a.q_norm) q = norm(q, *a.q_norm);
@@ -26,12 +29,14 @@ array self_attention(const array& x,
 }
 
 array mlp(const array& x, const Mlp& m, const std::optional<array>& residual) {
+  if (auto y = detail::fused_mlp(x, m, residual)) return *y;
   if (!m.gate) return linear(activate(linear(x, m.up), m.glu.act), m.down, residual);
   auto [gate, up] = linear_each(x, m.gate, m.up);
   return linear(gated(gate, up, m.glu), m.down, residual);
 }
 
 array layer(const array& h, const LayerPlan& p, const Layer& layer) {
+  if (auto y = detail::fused_layer(h, p, layer)) return *y;
   array x = norm(h, p.pre_attn);
   array mid = p.post_attn ? mx::add(h, norm(self_attention(x, p.attn, layer), *p.post_attn))
                           : self_attention(x, p.attn, layer, h);

@@ -8,6 +8,11 @@
 
 namespace mlxcpp::ops {
 
+namespace detail {
+class BoundAttention;
+class BoundMlp;
+}  // namespace detail
+
 struct Norm {
   Param weight;  // null: no scale
   float eps;
@@ -18,6 +23,8 @@ struct SelfAttention {
   Rope rope;
   AttentionArgs args;
   std::optional<Norm> q_norm, k_norm;  // over each head
+  /// What our kernels made of it, while its slots hold the same arrays.
+  mutable std::shared_ptr<const detail::BoundAttention> bound = {};
 };
 struct Mlp {
   Weight gate;  // null: down(act(up(x)))

@@ -4,6 +4,7 @@
 
 #include <mlx/ops.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace mlxcpp::lm {
@@ -21,6 +22,16 @@ ops::KvView PlainKv::append(const array& k, const array& v, std::shared_ptr<cons
           .recent = false,
           .kept = {},
           .rows = std::move(rows)};
+}
+
+std::optional<ops::KvRoom> PlainKv::room(const ops::Rows& rows) {
+  if (kv_ && kv_->k.dtype() != mx::float32) return {};
+  int end = 0;
+  for (int o : rows.offsets) end = std::max(end, o + rows.length);
+  auto room = given_away(rows.batch, rounded_up(end));
+  room.sight.columns = rows.offsets;
+  room.sight.seen = end;
+  return room;
 }
 
 CacheState PlainKv::state(int consumed) const {

@@ -11,6 +11,7 @@ class PlainKv final : public CacheStore {
   ops::KvView append(const array& k,
                      const array& v,
                      std::shared_ptr<const ops::Rows> rows) override;
+  std::optional<ops::KvRoom> room(const ops::Rows& rows) override;
   std::unique_ptr<CacheStore> clone() const override { return std::make_unique<PlainKv>(*this); }
   bool forgot(int) const override { return false; }
   bool forgets() const override { return false; }

@@ -36,6 +36,27 @@ ops::KvView RotatingKv::append(const array& k,
   return view;
 }
 
+std::optional<ops::KvRoom> RotatingKv::room(const ops::Rows& rows) {
+  if (kv_ && kv_->k.dtype() != mx::float32) return {};
+  int end = 0;
+  for (int o : rows.offsets) end = std::max(end, o + rows.length);
+  if (end <= size_) {
+    auto room = given_away(rows.batch, std::min(size_, rounded_up(end)));
+    room.sight.columns = rows.offsets;
+    room.sight.seen = end;
+    return room;
+  }
+  if (rows.length != 1 || !rows.full) return {};  // a chunk reads what it takes the place of
+  auto room = given_away(rows.batch, size_);
+  for (int o : rows.offsets) {
+    room.sight.columns.push_back(column_of(o));
+    for (int c = 0; c < size_; ++c) room.sight.key_index.push_back(token_in(c, o + 1));
+  }
+  room.sight.seen = size_;
+  room.sight.kept = kept();
+  return room;
+}
+
 /// Nothing has to go yet: token p is in column p.
 ops::KvView RotatingKv::append_in_order(const KvPair& fresh, const ops::Rows& rows, int end) {
   std::optional<int> start;

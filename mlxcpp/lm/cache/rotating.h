@@ -14,6 +14,7 @@ class RotatingKv final : public CacheStore {
   ops::KvView append(const array& k,
                      const array& v,
                      std::shared_ptr<const ops::Rows> rows) override;
+  std::optional<ops::KvRoom> room(const ops::Rows& rows) override;
   std::unique_ptr<CacheStore> clone() const override { return std::make_unique<RotatingKv>(*this); }
   bool forgot(int consumed) const override { return consumed > size_; }
   bool forgets() const override { return true; }

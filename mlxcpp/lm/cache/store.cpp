@@ -6,6 +6,7 @@
 #include <mlx/ops.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace mlxcpp::lm {
 namespace {
@@ -56,6 +57,15 @@ KvPair CacheStore::written(const KvPair& to,
     return mx::slice_update(buffer, fresh, {0, 0, *start, 0}, stop);
   };
   return {put(to.k, x.k), put(to.v, x.v)};
+}
+
+ops::KvRoom CacheStore::given_away(int rows, int columns) {
+  auto blank = [&](int size) {
+    return mx::zeros({rows, layout_.heads, columns, size}, mx::float32);
+  };
+  KvPair whole = kv_ ? grown(kv_, *kv_, columns) : KvPair{blank(layout_.k_dim), blank(layout_.v_dim)};
+  kv_.reset();
+  return {.k = std::move(whole.k), .v = std::move(whole.v), .sight = {}};
 }
 
 bool CacheStore::same_layout(const CacheStore& other) const {

@@ -29,6 +29,7 @@ class CacheStore : public ops::KvStore {
   /// Whether rows of the other may stand beside rows of this one.
   virtual bool like(const CacheStore& other) const = 0;
 
+  void fill(const array& k, const array& v) override { kv_ = KvPair{k, v}; }
   void keep_rows(const array& rows);
   void join(const CacheStore& other, int rows, int other_rows);
   std::vector<array> arrays() const;
@@ -45,6 +46,8 @@ class CacheStore : public ops::KvStore {
                         const KvPair& x,
                         std::optional<int> start,
                         const array& at);
+  /// The storage with room for `columns`, given away (KvStore::room).
+  ops::KvRoom given_away(int rows, int columns);
   static int rounded_up(int columns) { return (columns + kStep - 1) / kStep * kStep; }
 
   ops::KvLayout layout_;

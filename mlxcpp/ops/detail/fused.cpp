@@ -1,0 +1,243 @@
+#include "mlxcpp/ops/detail/fused.h"
+
+#include "mlxcpp/ops/cpu/attention.h"
+#include "mlxcpp/ops/cpu/elementwise.h"
+#include "mlxcpp/ops/cpu/linear.h"
+#include "mlxcpp/ops/detail/gates.h"
+#include "mlxcpp/ops/detail/scratch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace mlxcpp::ops::detail {
+namespace {
+
+cpu::Product product(const BoundWeight& w, float* y) {
+  return {.w = w.matrix(), .bias = w.bias(), .y = y, .y_stride = w.outputs()};
+}
+
+std::optional<BoundNorm> bind_norm(const Norm& n) {
+  BoundNorm b{{}, n.eps};
+  if (!n.weight) return b;
+  b.weight = float_values(*n.weight);
+  return b.weight ? std::optional(b) : std::nullopt;
+}
+
+std::uintptr_t id(const Param& p) { return p ? p->id() : 0; }
+std::uintptr_t id(const std::optional<Norm>& n) { return n ? id(n->weight) : 0; }
+
+/// Which arrays an attention was made from, apart from its projections.
+std::vector<std::uintptr_t> ids(const SelfAttention& a) {
+  return {id(a.q_norm),
+          id(a.k_norm),
+          a.args.sinks ? id(*a.args.sinks) : 0,
+          a.rope.freqs ? a.rope.freqs->id() : 0,
+          a.rope.beyond ? a.rope.beyond->freqs.id() : 0};
+}
+
+/// Frequencies of a row that ends at `end`: angle = position * inverse.
+void inverse_frequencies(const Rope& r,
+                         const std::optional<array>& freqs,
+                         const std::optional<array>& long_freqs,
+                         int end,
+                         float* inverse) {
+  const std::optional<array>& f = r.beyond && end > r.beyond->original ? long_freqs : freqs;
+  double base = r.base;
+  if (r.dynamic) {
+    double n = std::max(end, r.dynamic->original), factor = r.dynamic->factor;
+    double grown = factor * n / r.dynamic->original - (factor - 1);
+    base = float(base * std::pow(grown, r.dims / (r.dims - 2.0)));
+  }
+  bool given = f && !r.dynamic;
+  for (int i = 0; i < r.dims / 2; ++i) {
+    double wavelength = given ? f->data<float>()[i] : std::pow(base, 2.0 * i / r.dims);
+    inverse[i] = float(r.scale / wavelength);
+  }
+}
+
+}  // namespace
+
+bool plain_pass(const Rows& rows) { return !rows.positions && !rows.spans; }
+
+std::shared_ptr<const BoundAttention> BoundAttention::of(const SelfAttention& a) {
+  auto q = BoundWeight::of(a.q), k = BoundWeight::of(a.k), v = BoundWeight::of(a.v),
+       o = BoundWeight::of(a.o);
+  if (!q || !k || !v || !o) return {};
+  auto bound = std::atomic_load(&a.bound);
+  if (bound && bound->q_ == q && bound->k_ == k && bound->v_ == v && bound->o_ == o &&
+      bound->made_from_ == ids(a))
+    return bound;
+  auto made = make(a);
+  if (made) made->q_ = q, made->k_ = k, made->v_ = v, made->o_ = o;
+  if (made) {
+    made->heads_ = q->outputs() / a.head_dim;
+    made->kv_heads_ = k->outputs() / a.head_dim;
+    made->v_dim_ = v->outputs() / made->kv_heads_;
+    if (q->stacked() || k->stacked() || v->stacked() || o->stacked() ||
+        o->inputs() != made->heads_ * made->v_dim_)
+      made = nullptr;
+  }
+  std::atomic_store(&a.bound, std::shared_ptr<const BoundAttention>(made));
+  return made;
+}
+
+std::shared_ptr<BoundAttention> BoundAttention::make(const SelfAttention& a) {
+  auto b = std::make_shared<BoundAttention>();
+  b->head_dim_ = a.head_dim;
+  b->rope_ = a.rope;
+  b->args_ = a.args;
+  if (a.q_norm && !(b->q_norm_ = bind_norm(*a.q_norm))) return {};
+  if (a.k_norm && !(b->k_norm_ = bind_norm(*a.k_norm))) return {};
+  if (a.args.sinks && !(b->sinks_ = float_values(**a.args.sinks))) return {};
+  if (a.rope.freqs && !(b->freqs_ = float_values(*a.rope.freqs))) return {};
+  if (a.rope.beyond && !(b->long_freqs_ = float_values(a.rope.beyond->freqs))) return {};
+  b->made_from_ = ids(a);
+  return b;
+}
+
+/// Turns the heads of one row, (L, heads, head_dim), into out.
+void BoundAttention::turn_row(const float* x,
+                              int row,
+                              int heads,
+                              float* out,
+                              long head_stride,
+                              long token_stride,
+                              const Rows& rows) const {
+  int L = rows.length;
+  std::vector<float> inverse(std::max(1, rope_->dims / 2));
+  std::vector<int> positions(L);
+  for (int t = 0; t < L; ++t) positions[t] = rows.offsets[row] + t;
+  inverse_frequencies(*rope_, freqs_, long_freqs_, rows.end(row), inverse.data());
+  cpu::rotate({.rows = 1,
+               .heads = heads,
+               .tokens = L,
+               .size = head_dim_,
+               .dims = rope_->dims,
+               .x = {.data = x, .row = 0, .head = head_dim_, .token = long(heads) * head_dim_},
+               .out = out,
+               .out_row = 0,
+               .out_head = head_stride,
+               .out_token = token_stride,
+               .traditional = rope_->traditional,
+               .magnitude = rope_->dims ? rope_->magnitude : 1,
+               .inverse = inverse.data(),
+               .positions = positions.data()});
+}
+
+void BoundAttention::run(
+    const float* x, const float* residual, float* y, const Rows& rows, const Keys& keys) const {
+  int B = rows.batch, L = rows.length, T = B * L;
+  int q_size = heads_ * head_dim_, k_size = kv_heads_ * head_dim_, v_size = kv_heads_ * v_dim_;
+  Scratch scratch(size_t(T) * (q_size + k_size + v_size + heads_ * v_dim_));
+  float* q = scratch.take(size_t(T) * q_size);
+  float* k = scratch.take(size_t(T) * k_size);
+  float* v = scratch.take(size_t(T) * v_size);
+  float* mixed = scratch.take(size_t(T) * heads_ * v_dim_);
+  cpu::Product qkv[] = {product(*q_, q), product(*k_, k), product(*v_, v)};
+  cpu::linear(x, inputs(), T, qkv);
+  if (q_norm_) cpu::rms_norm(q, q_norm_->values(), q_norm_->eps, T * heads_, head_dim_, q);
+  if (k_norm_) cpu::rms_norm(k, k_norm_->values(), k_norm_->eps, T * kv_heads_, head_dim_, k);
+
+  bool kept = keys.k != nullptr;
+  long columns = kept ? keys.columns : L;
+  for (int b = 0; b < B; ++b) {
+    float* qb = q + size_t(b) * L * q_size;
+    turn_row(qb, b, heads_, qb, head_dim_, q_size, rows);
+    float* kb = k + size_t(b) * L * k_size;
+    if (!kept) {
+      turn_row(kb, b, kv_heads_, kb, head_dim_, k_size, rows);
+      continue;
+    }
+    int at = keys.sight.columns[b];
+    float* to = keys.k + (size_t(b) * kv_heads_ * columns + at) * head_dim_;
+    turn_row(kb, b, kv_heads_, to, columns * head_dim_, head_dim_, rows);
+    for (int h = 0; h < kv_heads_; ++h)
+      for (int t = 0; t < L; ++t)
+        std::memcpy(keys.v + ((size_t(b) * kv_heads_ + h) * columns + at + t) * v_dim_,
+                    v + (size_t(b) * L + t) * v_size + h * v_dim_,
+                    sizeof(float) * v_dim_);
+  }
+
+  std::vector<int> ends;
+  for (int b = 0; b < B; ++b) ends.push_back(rows.end(b));
+  cpu::Attention a{.rows = B,
+                   .heads = heads_,
+                   .kv_heads = kv_heads_,
+                   .queries = L,
+                   .keys = kept ? keys.sight.seen : L,
+                   .k_size = head_dim_,
+                   .v_size = v_dim_,
+                   .q = {.data = q, .row = long(L) * q_size, .head = head_dim_, .token = q_size},
+                   .out = mixed,
+                   .out_row = long(L) * heads_ * v_dim_,
+                   .out_head = v_dim_,
+                   .out_token = long(heads_) * v_dim_,
+                   .scale = args_.scale,
+                   .softcap = args_.softcap,
+                   .sinks = sinks_ ? sinks_->data<float>() : nullptr,
+                   .causal = args_.causal,
+                   .window = args_.window,
+                   .chunk = args_.chunk,
+                   .offsets = rows.offsets.data(),
+                   .ends = ends.data()};
+  if (kept) {
+    auto heads_of = [&](float* data, int size) {
+      return cpu::Heads{.data = data,
+                        .row = kv_heads_ * columns * size,
+                        .head = columns * size,
+                        .token = size};
+    };
+    a.k = heads_of(keys.k, head_dim_);
+    a.v = heads_of(keys.v, v_dim_);
+    a.kept_first = keys.sight.kept.first;
+    a.kept_last = keys.sight.kept.last;
+    if (!keys.sight.key_index.empty()) a.key_index = keys.sight.key_index.data();
+  } else {
+    a.k = {.data = k, .row = long(L) * k_size, .head = head_dim_, .token = k_size};
+    a.v = {.data = v, .row = long(L) * v_size, .head = v_dim_, .token = v_size};
+  }
+  cpu::attention(a);
+
+  cpu::Product out = product(*o_, y);
+  out.residual = residual;
+  out.residual_stride = o_->outputs();
+  cpu::linear(mixed, heads_ * v_dim_, T, {&out, 1});
+}
+
+std::shared_ptr<const BoundMlp> BoundMlp::of(const Mlp& m) {
+  auto b = std::make_shared<BoundMlp>();
+  if (m.gate && !(b->gate_ = BoundWeight::of(m.gate))) return {};
+  b->up_ = BoundWeight::of(m.up);
+  b->down_ = BoundWeight::of(m.down);
+  b->glu_ = m.glu;
+  if (!b->up_ || !b->down_ || b->up_->stacked() || b->down_->stacked()) return {};
+  return b;
+}
+
+void BoundMlp::run(const float* x, const float* residual, float* y, int rows) const {
+  constexpr int kRows = 512;  // together: what lies between is then a few tens of MB at most
+  int in = up_->inputs(), hidden = up_->outputs(), out = down_->outputs();
+  Scratch scratch(size_t(std::min(rows, kRows)) * hidden * 2);
+  float* up = scratch.take(size_t(std::min(rows, kRows)) * hidden);
+  float* gate = scratch.take(size_t(std::min(rows, kRows)) * hidden);
+  for (int from = 0; from < rows; from += kRows) {
+    int n = std::min(kRows, rows - from);
+    const float* part = x + size_t(from) * in;
+    if (gate_) {
+      cpu::Product both[] = {product(*gate_, gate), product(*up_, up)};
+      cpu::linear(part, in, n, both);
+      cpu::gated(gate, hidden, up, hidden, gate_of(glu_), n, hidden, up, hidden);
+    } else {
+      cpu::Product one = product(*up_, up);
+      cpu::linear(part, in, n, {&one, 1});
+      cpu::activate(up, act_of(glu_.act), long(n) * hidden, up);
+    }
+    cpu::Product down = product(*down_, y + size_t(from) * out);
+    if (residual) down.residual = residual + size_t(from) * out;
+    down.residual_stride = out;
+    cpu::linear(up, hidden, n, {&down, 1});
+  }
+}
+
+}  // namespace mlxcpp::ops::detail

@@ -1,0 +1,77 @@
+// Attention, feed-forward network and whole decoder layers as one node each, by our own kernels.
+#pragma once
+
+#include "mlxcpp/ops/detail/weights.h"
+#include "mlxcpp/ops/plan.h"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace mlxcpp::ops::detail {
+
+/// An RMS norm whose numbers stand still.
+struct BoundNorm {
+  std::optional<array> weight;  // float32; nothing: no scale
+  float eps = 0;
+
+  const float* values() const { return weight ? weight->data<float>() : nullptr; }
+};
+
+class BoundAttention {
+ public:
+  /// Null where kernels have no form for it; kept in `a` until its slots are given other arrays.
+  static std::shared_ptr<const BoundAttention> of(const SelfAttention& a);
+
+  int inputs() const { return q_->inputs(); }
+  int outputs() const { return o_->outputs(); }
+
+  /// Where the keys of a pass go, and what attention sees of them.
+  struct Keys {
+    float *k = nullptr, *v = nullptr;  // (B, K, columns, size); null: only the pass itself is seen
+    long columns = 0;
+    KvRoom::Sight sight;
+  };
+  /// y = o(attention(x)) + residual.  x: (B, L, inputs), residual null or (B, L, outputs).
+  void run(const float* x, const float* residual, float* y, const Rows& rows, const Keys& keys) const;
+
+ private:
+  static std::shared_ptr<BoundAttention> make(const SelfAttention& a);
+  void turn_row(const float* x, int row, int heads, float* out, long head_stride, long token_stride,
+                const Rows& rows) const;
+
+  std::shared_ptr<const BoundWeight> q_, k_, v_, o_;
+  std::optional<BoundNorm> q_norm_, k_norm_;
+  std::optional<array> sinks_, freqs_, long_freqs_;
+  int head_dim_ = 0, v_dim_ = 0, heads_ = 0, kv_heads_ = 0;
+  std::optional<Rope> rope_;
+  AttentionArgs args_;
+  std::vector<std::uintptr_t> made_from_;
+};
+
+class BoundMlp {
+ public:
+  static std::shared_ptr<const BoundMlp> of(const Mlp& m);
+
+  int outputs() const { return down_->outputs(); }
+  /// y = down(act(gate(x)) * up(x)) + residual, for so many rows.
+  void run(const float* x, const float* residual, float* y, int rows) const;
+
+ private:
+  std::shared_ptr<const BoundWeight> gate_, up_, down_;
+  Glu glu_;
+};
+
+/// Whether a pass is one that the fused forms know: no positions or spans from outside.
+bool plain_pass(const Rows& rows);
+
+/// The nodes; nothing where the composition must be used.
+std::optional<array> fused_attention(const array& x,
+                                     const SelfAttention& a,
+                                     const Layer& layer,
+                                     const std::optional<array>& residual);
+std::optional<array> fused_mlp(const array& x, const Mlp& m, const std::optional<array>& residual);
+std::optional<array> fused_layer(const array& h, const LayerPlan& plan, const Layer& layer);
+
+}  // namespace mlxcpp::ops::detail

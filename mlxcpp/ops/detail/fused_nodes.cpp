@@ -1,0 +1,167 @@
+#include "mlxcpp/base/error.h"
+#include "mlxcpp/ops/cpu/elementwise.h"
+#include "mlxcpp/ops/detail/fused.h"
+#include "mlxcpp/ops/detail/kernel.h"
+#include "mlxcpp/ops/detail/scratch.h"
+#include "mlxcpp/ops/device.h"
+
+#include <mlx/ops.h>
+
+#include <utility>
+
+namespace mlxcpp::ops::detail {
+namespace {
+
+/// These nodes write caches in place: they are not made while a transformation traces.
+std::vector<array> no_composition(const std::vector<array>&) {
+  throw Error(ErrorKind::internal, "a fused layer can not be traced");
+}
+
+bool usable(const array& x) {
+  return own_kernels() && x.dtype() == mx::float32 && !x.is_tracer() && x.size() > 0;
+}
+
+/// The norms of a layer around what is bound already.
+struct Norms {
+  BoundNorm pre_attn, pre_mlp;
+  std::optional<BoundNorm> post_attn, post_mlp;
+};
+
+/// Numbers of a norm; what is not float32 is widened each time, as it is small.
+std::optional<BoundNorm> bind_norm(const Norm& n) {
+  BoundNorm b{{}, n.eps};
+  if (!n.weight) return b;
+  if (n.weight->dtype() == mx::float32 && n.weight->is_available())
+    b.weight = *n.weight;
+  else
+    b.weight = float_values(*n.weight);
+  return b.weight ? std::optional(b) : std::nullopt;
+}
+
+std::optional<Norms> bind_norms(const LayerPlan& p) {
+  auto pre_attn = bind_norm(p.pre_attn), pre_mlp = bind_norm(p.pre_mlp);
+  if (!pre_attn || !pre_mlp) return {};
+  Norms n{*pre_attn, *pre_mlp, {}, {}};
+  if (p.post_attn && !(n.post_attn = bind_norm(*p.post_attn))) return {};
+  if (p.post_mlp && !(n.post_mlp = bind_norm(*p.post_mlp))) return {};
+  return n;
+}
+
+/// y = norm(x) + residual, in place.
+void norm_and_add(const BoundNorm& n, float* x, const float* residual, int rows, int size) {
+  cpu::rms_norm(x, n.values(), n.eps, rows, size, x);
+  for (size_t i = 0; i < size_t(rows) * size; ++i) x[i] += residual[i];
+}
+
+struct WholeLayer {
+  std::shared_ptr<const BoundAttention> attn;
+  std::shared_ptr<const BoundMlp> mlp;
+  Norms norms;
+
+  void run(const float* h, float* y, const Rows& rows, const BoundAttention::Keys& keys) const {
+    int T = rows.batch * rows.length, D = attn->outputs();
+    Scratch scratch(size_t(T) * D * 2);
+    float* x = scratch.take(size_t(T) * D);
+    float* mid = scratch.take(size_t(T) * D);
+    cpu::rms_norm(h, norms.pre_attn.values(), norms.pre_attn.eps, T, D, x);
+    attn->run(x, norms.post_attn ? nullptr : h, mid, rows, keys);
+    if (norms.post_attn) norm_and_add(*norms.post_attn, mid, h, T, D);
+    cpu::rms_norm(mid, norms.pre_mlp.values(), norms.pre_mlp.eps, T, D, x);
+    mlp->run(x, norms.post_mlp ? nullptr : mid, y, T);
+    if (norms.post_mlp) norm_and_add(*norms.post_mlp, y, mid, T, D);
+  }
+};
+
+/// A node over (h, [residual], [keys, values]) that gives y and the keys and values with the pass in
+/// them.  run(in, y, keys) is called with in = h and residual.
+template <class Run>
+std::optional<array> with_keys(const char* name,
+                               std::vector<array> inputs,
+                               const mx::Shape& shape,
+                               const Layer& layer,
+                               Run run) {
+  KvStore* store = layer.kv.empty() ? nullptr : layer.kv[0];
+  std::vector<std::pair<mx::Shape, mx::Dtype>> outputs{{shape, mx::float32}};
+  std::vector<int> reuse{-1};
+  KvRoom::Sight sight;
+  size_t first = inputs.size();
+  if (store) {
+    auto room = store->room(*layer.rows);
+    if (!room) return {};
+    outputs.emplace_back(room->k.shape(), mx::float32);
+    outputs.emplace_back(room->v.shape(), mx::float32);
+    reuse = {-1, int(first), int(first) + 1};
+    sight = std::move(room->sight);
+    inputs.push_back(std::move(room->k));
+    inputs.push_back(std::move(room->v));
+  }
+  auto bind = [run, sight = std::move(sight), kept = store != nullptr](
+                  const std::vector<array>& in, std::vector<array>& out) -> std::function<void()> {
+    BoundAttention::Keys keys;
+    keys.sight = sight;
+    if (kept) {
+      keys.k = out[1].data<float>(), keys.v = out[2].data<float>();
+      keys.columns = out[1].shape(2);
+    }
+    const float* h = in[0].data<float>();
+    const float* residual = in.size() > (kept ? 3u : 1u) ? in[1].data<float>() : nullptr;
+    return [run, h, residual, y = out[0].data<float>(), keys = std::move(keys)] {
+      run(h, residual, y, keys);
+    };
+  };
+  auto kernel = std::make_shared<Kernel>(name, Kernel::Bind(std::move(bind)), no_composition);
+  kernel->reuse = std::move(reuse);
+  auto made = nodes(std::move(kernel), std::move(outputs), std::move(inputs));
+  if (store) store->fill(made[1], made[2]);
+  return made[0];
+}
+
+}  // namespace
+
+std::optional<array> fused_attention(const array& x,
+                                     const SelfAttention& a,
+                                     const Layer& layer,
+                                     const std::optional<array>& residual) {
+  if (!usable(x) || (residual && !usable(*residual)) || !plain_pass(*layer.rows)) return {};
+  auto bound = BoundAttention::of(a);
+  if (!bound) return {};
+  std::vector<array> inputs{dense_float(x)};
+  if (residual) inputs.push_back(dense_float(*residual));
+  mx::Shape shape = x.shape();
+  shape.back() = bound->outputs();
+  auto run = [bound, rows = layer.rows](const float* h, const float* add, float* y,
+                                        const BoundAttention::Keys& keys) {
+    bound->run(h, add, y, *rows, keys);
+  };
+  return with_keys("Attention", std::move(inputs), shape, layer, run);
+}
+
+std::optional<array> fused_mlp(const array& x, const Mlp& m, const std::optional<array>& residual) {
+  if (!usable(x) || (residual && !usable(*residual))) return {};
+  auto bound = BoundMlp::of(m);
+  if (!bound) return {};
+  std::vector<array> inputs{dense_float(x)};
+  if (residual) inputs.push_back(dense_float(*residual));
+  mx::Shape shape = x.shape();
+  shape.back() = bound->outputs();
+  auto run = [bound](const std::vector<array>& in, std::vector<array>& out) {
+    const float* add = in.size() > 1 ? in[1].data<float>() : nullptr;
+    bound->run(in[0].data<float>(), add, out[0].data<float>(), int(in[0].size() / in[0].shape(-1)));
+  };
+  return kernel("Mlp", shape, std::move(inputs), run, no_composition);
+}
+
+std::optional<array> fused_layer(const array& h, const LayerPlan& plan, const Layer& layer) {
+  if (!usable(h) || !plain_pass(*layer.rows)) return {};
+  auto attn = BoundAttention::of(plan.attn);
+  auto mlp = attn ? BoundMlp::of(plan.mlp) : nullptr;
+  auto norms = mlp ? bind_norms(plan) : std::nullopt;
+  if (!norms) return {};
+  auto run = [whole = WholeLayer{attn, mlp, *norms}, rows = layer.rows](
+                 const float* x, const float*, float* y, const BoundAttention::Keys& keys) {
+    whole.run(x, y, *rows, keys);
+  };
+  return with_keys("Layer", {dense_float(h)}, h.shape(), layer, run);
+}
+
+}  // namespace mlxcpp::ops::detail
