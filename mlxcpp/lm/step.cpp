@@ -25,7 +25,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 class ChunkSize {
  public:
   explicit ChunkSize(const StepOptions& o) : options_(o) {
-    if (o.prefill_seconds > 0) size_ = std::min(o.prefill_step_size, ops::on_cpu() ? 2 : 512);
+    if (o.prefill_seconds > 0) size_ = std::min(o.prefill_step_size, first());
   }
   int value() const { return size_; }
   void learn(int tokens, double seconds) {
@@ -36,6 +36,9 @@ class ChunkSize {
   }
 
  private:
+  /// Before anything was measured: little work also for a large model.
+  static int first() { return ops::own_kernels() ? 128 : ops::on_cpu() ? 2 : 512; }
+
   const StepOptions& options_;
   int size_ = options_.prefill_step_size;
 };

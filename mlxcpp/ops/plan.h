@@ -10,7 +10,7 @@ namespace mlxcpp::ops {
 
 namespace detail {
 class BoundAttention;
-class BoundMlp;
+class BoundLayer;
 }  // namespace detail
 
 struct Norm {
@@ -39,6 +39,7 @@ struct LayerPlan {
   Norm pre_mlp;
   Mlp mlp;
   std::optional<Norm> post_mlp;
+  mutable std::shared_ptr<const detail::BoundLayer> bound = {};  // as SelfAttention's
 };
 
 KvLayout layout(const SelfAttention& a);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 namespace mlxcpp::ops::detail {
 namespace {
@@ -34,6 +35,12 @@ std::vector<std::uintptr_t> ids(const SelfAttention& a) {
           a.args.sinks ? id(*a.args.sinks) : 0,
           a.rope.freqs ? a.rope.freqs->id() : 0,
           a.rope.beyond ? a.rope.beyond->freqs.id() : 0};
+}
+
+/// y = norm(x) + residual, in place.
+void norm_and_add(const BoundNorm& n, float* x, const float* residual, int rows, int size) {
+  cpu::rms_norm(x, n.values(), n.eps, rows, size, x);
+  for (size_t i = 0; i < size_t(rows) * size; ++i) x[i] += residual[i];
 }
 
 /// Frequencies of a row that ends at `end`: angle = position * inverse.
@@ -215,6 +222,10 @@ std::shared_ptr<const BoundMlp> BoundMlp::of(const Mlp& m) {
   return b;
 }
 
+bool BoundMlp::operator==(const BoundMlp& other) const {
+  return gate_ == other.gate_ && up_ == other.up_ && down_ == other.down_;
+}
+
 void BoundMlp::run(const float* x, const float* residual, float* y, int rows) const {
   constexpr int kRows = 512;  // together: what lies between is then a few tens of MB at most
   int in = up_->inputs(), hidden = up_->outputs(), out = down_->outputs();
@@ -238,6 +249,43 @@ void BoundMlp::run(const float* x, const float* residual, float* y, int rows) co
     down.residual_stride = out;
     cpu::linear(up, hidden, n, {&down, 1});
   }
+}
+
+std::shared_ptr<const BoundLayer> BoundLayer::of(const LayerPlan& p) {
+  auto attn = BoundAttention::of(p.attn);
+  auto mlp = attn ? BoundMlp::of(p.mlp) : nullptr;
+  if (!mlp) return {};
+  std::vector<std::uintptr_t> norms{
+      id(p.pre_attn.weight), id(p.pre_mlp.weight), id(p.post_attn), id(p.post_mlp)};
+  auto bound = std::atomic_load(&p.bound);
+  if (bound && bound->attn_ == attn && *bound->mlp_ == *mlp && bound->made_from_ == norms)
+    return bound;
+  auto made = std::make_shared<BoundLayer>();
+  auto pre_attn = bind_norm(p.pre_attn), pre_mlp = bind_norm(p.pre_mlp);
+  if (!pre_attn || !pre_mlp) return {};
+  if (p.post_attn && !(made->post_attn_ = bind_norm(*p.post_attn))) return {};
+  if (p.post_mlp && !(made->post_mlp_ = bind_norm(*p.post_mlp))) return {};
+  made->pre_attn_ = *pre_attn, made->pre_mlp_ = *pre_mlp;
+  made->attn_ = std::move(attn), made->mlp_ = std::move(mlp);
+  made->made_from_ = std::move(norms);
+  std::atomic_store(&p.bound, std::shared_ptr<const BoundLayer>(made));
+  return made;
+}
+
+void BoundLayer::run(const float* h,
+                     float* y,
+                     const Rows& rows,
+                     const BoundAttention::Keys& keys) const {
+  int T = rows.batch * rows.length, D = attn_->outputs();
+  Scratch scratch(size_t(T) * D * 2);
+  float* x = scratch.take(size_t(T) * D);
+  float* mid = scratch.take(size_t(T) * D);
+  cpu::rms_norm(h, pre_attn_.values(), pre_attn_.eps, T, D, x);
+  attn_->run(x, post_attn_ ? nullptr : h, mid, rows, keys);
+  if (post_attn_) norm_and_add(*post_attn_, mid, h, T, D);
+  cpu::rms_norm(mid, pre_mlp_.values(), pre_mlp_.eps, T, D, x);
+  mlp_->run(x, post_mlp_ ? nullptr : mid, y, T);
+  if (post_mlp_) norm_and_add(*post_mlp_, y, mid, T, D);
 }
 
 }  // namespace mlxcpp::ops::detail

@@ -53,6 +53,7 @@ class BoundAttention {
 class BoundMlp {
  public:
   static std::shared_ptr<const BoundMlp> of(const Mlp& m);
+  bool operator==(const BoundMlp&) const;
 
   int outputs() const { return down_->outputs(); }
   /// y = down(act(gate(x)) * up(x)) + residual, for so many rows.
@@ -61,6 +62,21 @@ class BoundMlp {
  private:
   std::shared_ptr<const BoundWeight> gate_, up_, down_;
   Glu glu_;
+};
+
+class BoundLayer {
+ public:
+  static std::shared_ptr<const BoundLayer> of(const LayerPlan& p);
+
+  /// h: (B, L, D) -> y.
+  void run(const float* h, float* y, const Rows& rows, const BoundAttention::Keys& keys) const;
+
+ private:
+  std::shared_ptr<const BoundAttention> attn_;
+  std::shared_ptr<const BoundMlp> mlp_;
+  BoundNorm pre_attn_, pre_mlp_;
+  std::optional<BoundNorm> post_attn_, post_mlp_;
+  std::vector<std::uintptr_t> made_from_;  // the norms
 };
 
 /// Whether a pass is one that the fused forms know: no positions or spans from outside.

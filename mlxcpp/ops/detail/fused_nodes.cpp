@@ -1,8 +1,6 @@
 #include "mlxcpp/base/error.h"
-#include "mlxcpp/ops/cpu/elementwise.h"
 #include "mlxcpp/ops/detail/fused.h"
 #include "mlxcpp/ops/detail/kernel.h"
-#include "mlxcpp/ops/detail/scratch.h"
 #include "mlxcpp/ops/device.h"
 
 #include <mlx/ops.h>
@@ -20,57 +18,6 @@ std::vector<array> no_composition(const std::vector<array>&) {
 bool usable(const array& x) {
   return own_kernels() && x.dtype() == mx::float32 && !x.is_tracer() && x.size() > 0;
 }
-
-/// The norms of a layer around what is bound already.
-struct Norms {
-  BoundNorm pre_attn, pre_mlp;
-  std::optional<BoundNorm> post_attn, post_mlp;
-};
-
-/// Numbers of a norm; what is not float32 is widened each time, as it is small.
-std::optional<BoundNorm> bind_norm(const Norm& n) {
-  BoundNorm b{{}, n.eps};
-  if (!n.weight) return b;
-  if (n.weight->dtype() == mx::float32 && n.weight->is_available())
-    b.weight = *n.weight;
-  else
-    b.weight = float_values(*n.weight);
-  return b.weight ? std::optional(b) : std::nullopt;
-}
-
-std::optional<Norms> bind_norms(const LayerPlan& p) {
-  auto pre_attn = bind_norm(p.pre_attn), pre_mlp = bind_norm(p.pre_mlp);
-  if (!pre_attn || !pre_mlp) return {};
-  Norms n{*pre_attn, *pre_mlp, {}, {}};
-  if (p.post_attn && !(n.post_attn = bind_norm(*p.post_attn))) return {};
-  if (p.post_mlp && !(n.post_mlp = bind_norm(*p.post_mlp))) return {};
-  return n;
-}
-
-/// y = norm(x) + residual, in place.
-void norm_and_add(const BoundNorm& n, float* x, const float* residual, int rows, int size) {
-  cpu::rms_norm(x, n.values(), n.eps, rows, size, x);
-  for (size_t i = 0; i < size_t(rows) * size; ++i) x[i] += residual[i];
-}
-
-struct WholeLayer {
-  std::shared_ptr<const BoundAttention> attn;
-  std::shared_ptr<const BoundMlp> mlp;
-  Norms norms;
-
-  void run(const float* h, float* y, const Rows& rows, const BoundAttention::Keys& keys) const {
-    int T = rows.batch * rows.length, D = attn->outputs();
-    Scratch scratch(size_t(T) * D * 2);
-    float* x = scratch.take(size_t(T) * D);
-    float* mid = scratch.take(size_t(T) * D);
-    cpu::rms_norm(h, norms.pre_attn.values(), norms.pre_attn.eps, T, D, x);
-    attn->run(x, norms.post_attn ? nullptr : h, mid, rows, keys);
-    if (norms.post_attn) norm_and_add(*norms.post_attn, mid, h, T, D);
-    cpu::rms_norm(mid, norms.pre_mlp.values(), norms.pre_mlp.eps, T, D, x);
-    mlp->run(x, norms.post_mlp ? nullptr : mid, y, T);
-    if (norms.post_mlp) norm_and_add(*norms.post_mlp, y, mid, T, D);
-  }
-};
 
 /// A node over (h, [residual], [keys, values]) that gives y and the keys and values with the pass in
 /// them.  run(in, y, keys) is called with in = h and residual.
@@ -153,13 +100,11 @@ std::optional<array> fused_mlp(const array& x, const Mlp& m, const std::optional
 
 std::optional<array> fused_layer(const array& h, const LayerPlan& plan, const Layer& layer) {
   if (!usable(h) || !plain_pass(*layer.rows)) return {};
-  auto attn = BoundAttention::of(plan.attn);
-  auto mlp = attn ? BoundMlp::of(plan.mlp) : nullptr;
-  auto norms = mlp ? bind_norms(plan) : std::nullopt;
-  if (!norms) return {};
-  auto run = [whole = WholeLayer{attn, mlp, *norms}, rows = layer.rows](
+  auto bound = BoundLayer::of(plan);
+  if (!bound) return {};
+  auto run = [bound, rows = layer.rows](
                  const float* x, const float*, float* y, const BoundAttention::Keys& keys) {
-    whole.run(x, y, *rows, keys);
+    bound->run(x, y, *rows, keys);
   };
   return with_keys("Layer", {dense_float(h)}, h.shape(), layer, run);
 }
