@@ -85,6 +85,9 @@ function(mlxcpp_test room subject)
   if(NOT ARG_LABELS)
     set(ARG_LABELS fast)
   endif()
+  if(room MATCHES "^(ops|nn|lm)$")
+    list(APPEND ARG_SOURCES ${PROJECT_SOURCE_DIR}/tests/support/exact.cpp)
+  endif()
   mlxcpp_program(${target} SOURCES ${subject}_test.cpp ${ARG_SOURCES}
     LINK mlxcpp::${room} ${ARG_LINK} GTest::gtest_main)
   # EXPECT_* after an `if` without braces is well defined, but GCC warns.

@@ -1,6 +1,7 @@
 // ops::experts against a loop over tokens, and the joints of gated networks.
 #include "mlxcpp/ops/experts.h"
 
+#include "mlxcpp/ops/device.h"
 #include "tests/support/numbers.h"
 #include "tests/support/packed.h"
 
@@ -154,14 +155,17 @@ TEST(Experts, may_have_no_gate) {
   EXPECT_LT(error_of(n, 2, 40), 1e-5) << "sorted";
 }
 
+/// Our kernels round activations to 16 bits before they meet packed weights.
+double packed_bound() { return own_kernels() ? 3e-4 : 2e-5; }
+
 class PackedExperts : public testing::TestWithParam<Quant> {};
 
 TEST_P(PackedExperts, equal_the_loop_over_what_they_stand_for) {
   Quant q = GetParam();
   Network n{
       packed(kHidden, kDim, 10, q), packed(kHidden, kDim, 40, q), packed(kDim, kHidden, 70, q), {}};
-  EXPECT_LT(error_of(n, 1, 4), 2e-5);
-  EXPECT_LT(error_of(n, 2, 40), 2e-5) << "sorted";
+  EXPECT_LT(error_of(n, 1, 4), packed_bound());
+  EXPECT_LT(error_of(n, 2, 40), packed_bound()) << "sorted";
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats,
@@ -189,8 +193,8 @@ TEST(Experts, have_each_the_global_scale_of_its_nvfp4) {
   Network n{
       packed(kHidden, kDim, 10, q), packed(kHidden, kDim, 40, q), packed(kDim, kHidden, 70, q), {}};
   for (Stack* s : {&*n.gate, &n.up, &n.down}) scale_each(*s);
-  EXPECT_LT(error_of(n, 1, 4), 2e-5);
-  EXPECT_LT(error_of(n, 2, 40), 2e-5) << "sorted";
+  EXPECT_LT(error_of(n, 1, 4), packed_bound());
+  EXPECT_LT(error_of(n, 2, 40), packed_bound()) << "sorted";
 }
 
 TEST(Experts, pass_gradients_to_their_inputs) {
