@@ -153,7 +153,9 @@ std::shared_ptr<const BoundWeight> BoundWeight::make(WeightData& data) {
 }
 
 cpu::ExpertStack BoundWeight::stack() const {
-  return {.w = matrix_,
+  cpu::Matrix first = matrix_;
+  first.factor = 1;  // `factors` has it
+  return {.w = first,
           .experts = stacked_,
           .stride = stride_,
           .scale_stride = scale_stride_,
