@@ -1,6 +1,7 @@
 #include "mlxcpp/lm/sample.h"
 
 #include "mlxcpp/lm/detail/option.h"
+#include "mlxcpp/ops/choose.h"
 
 #include <mlx/ops.h>
 #include <mlx/random.h>
@@ -87,25 +88,12 @@ array apply_top_k(const array& logprobs, int k) {
   require(k >= 1, "top_k", "a number of at least 1", k);
   int vocab = logprobs.shape(-1);
   if (k >= vocab) return logprobs;
-  auto order = mx::argpartition(mx::negative(logprobs), k - 1, -1);
-  return mx::put_along_axis(
-      logprobs, columns(order, k, vocab), array(-kInfinity, logprobs.dtype()), -1);
+  return ops::keep_largest(logprobs, k);
 }
 
 array apply_top_p(const array& logprobs, float p) {
   require(p > 0 && p <= 1, "top_p", "a number above 0 and at most 1", p);
-  auto sorted = mx::sort(logprobs, -1);
-  auto probs = mx::exp(mx::astype(sorted, mx::float32));
-  auto mass_before = mx::cumsum(probs, -1, /*reverse=*/true, /*inclusive=*/false);
-  auto total = mx::add(columns(mass_before, 0, 1), columns(probs, 0, 1));
-  auto dropped =
-      mx::sum(mx::astype(mx::greater_equal(mass_before, mx::multiply(array(p), total)), mx::int32),
-              -1,
-              /*keepdims=*/true);
-  // A row without any mass would drop all its tokens and read beyond the row.
-  auto first_kept = mx::minimum(dropped, array(logprobs.shape(-1) - 1));
-  auto threshold = mx::take_along_axis(sorted, first_kept, -1);
-  return removed_where(mx::less(logprobs, threshold), logprobs);
+  return ops::keep_nucleus(logprobs, p);
 }
 
 array apply_min_p(const array& logprobs, float min_p, int keep) {
@@ -153,7 +141,7 @@ array categorical(const array& logprobs, float temperature, const array& key) {
 Sampler make_sampler(const SampleOptions& options) {
   options.validate();
   if (options.temperature == 0)
-    return [](const array& logprobs, const array&) { return mx::argmax(logprobs, -1); };
+    return [](const array& logprobs, const array&) { return ops::argmax(logprobs); };
   return [filters = make_filters(options), temperature = options.temperature](const array& logprobs,
                                                                               const array& key) {
     auto [xtc_key, draw_key] = mx::random::split(key);

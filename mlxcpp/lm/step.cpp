@@ -1,5 +1,6 @@
 #include "mlxcpp/lm/step.h"
 
+#include "mlxcpp/ops/choose.h"
 #include "mlxcpp/ops/device.h"
 
 #include <mlx/memory.h>
@@ -83,7 +84,7 @@ array Stepper::last_hidden(const array& tokens) {
 Stepper::Sampled Stepper::sample(const array& hidden) {
   array logits = mx::squeeze(mx::astype(model_->logits(hidden), mx::float32), 1);  // (1, V)
   for (auto& process : processors_) logits = process(history_, logits);
-  if (normalise_) logits = mx::subtract(logits, mx::logsumexp(logits, -1, true));
+  if (normalise_) logits = ops::log_softmax(logits);
   auto [draw, rest] = mx::random::split(key_);
   key_ = rest;
   Sampled s{sampler_(logits, draw), {}};

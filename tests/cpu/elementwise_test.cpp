@@ -245,6 +245,38 @@ TEST(CpuNucleus, is_the_last_of_the_fewest_that_reach_the_mass) {
   });
 }
 
+TEST(CpuKeepLargest, keeps_exactly_so_many_and_the_first_of_equal_ones) {
+  on_every_tier([&](const std::string& tier) {
+    for (int size : {5, 64, 1000})
+      for (int k : {1, 3, 5}) {
+        Floats x(size, 1.f), y(size);
+        x[2] = 3, x[4] = 2;
+        keep_largest(x.data(), 1, size, k, y.data());
+        int kept = 0, ones = 0;
+        for (int i = 0; i < size; ++i) {
+          bool want = i == 2 || (i == 4 && k > 1) || (x[i] == 1 && ones < k - 2);
+          ones += x[i] == 1;
+          EXPECT_EQ(y[i], want ? x[i] : -kInfinity) << tier << ", " << i << " of " << size;
+          kept += y[i] > -kInfinity;
+        }
+        EXPECT_EQ(kept, k) << tier;
+      }
+  });
+}
+
+TEST(CpuKeepNucleus, keeps_what_is_no_less_than_the_last_of_it) {
+  on_every_tier([&](const std::string& tier) {
+    Floats x, y(5);
+    for (float p : {0.05f, 0.4f, 0.1f, 0.4f, 0.05f}) x.push_back(std::log(p));
+    keep_nucleus(x.data(), 1, 5, 0.79f, y.data());
+    EXPECT_EQ(y, (Floats{-kInfinity, x[1], -kInfinity, x[3], -kInfinity})) << tier;
+    keep_nucleus(x.data(), 1, 5, 0.81f, y.data());
+    EXPECT_EQ(y, (Floats{-kInfinity, x[1], x[2], x[3], -kInfinity})) << tier;
+    keep_nucleus(x.data(), 1, 5, 0.01f, y.data());
+    EXPECT_EQ(y, (Floats{-kInfinity, x[1], -kInfinity, x[3], -kInfinity})) << tier;
+  });
+}
+
 struct Turn {
   int size, dims;
   bool traditional;

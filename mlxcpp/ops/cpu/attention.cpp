@@ -55,8 +55,8 @@ struct Workspace {
 /// One call of attention().
 class Job {
  public:
-  Job(const Attention& a, const AttentionKernels& kernels)
-      : a_(a), kernels_(kernels), group_(a.heads / a.kv_heads) {
+  Job(const Attention& a, const AttentionKernels& kernels, const ElementwiseKernels& simple)
+      : a_(a), kernels_(kernels), simple_(simple), group_(a.heads / a.kv_heads) {
     tile_heads_ = std::min(group_, kernels.most_rows);
     head_parts_ = (group_ + tile_heads_ - 1) / tile_heads_;
     tile_queries_ = std::clamp(kernels.most_rows / tile_heads_, 1, a.queries);
@@ -98,6 +98,7 @@ class Job {
 
   const Attention& a_;
   const AttentionKernels& kernels_;
+  const ElementwiseKernels& simple_;
   int group_, tile_heads_, head_parts_, tile_queries_, query_parts_, blocks_, k_padded_, stride_;
 };
 
@@ -166,7 +167,7 @@ KeyBlock Job::prepare(const Tile& t, Arena& memory) const {
     for (int h = 0; h < t.heads; ++h, q += k_padded_) {
       const float* from =
           a_.q.data + t.row * a_.q.row + (t.head + h) * a_.q.head + (t.query + i) * a_.q.token;
-      for (int d = 0; d < a_.k_size; ++d) q[d] = from[d] * a_.scale;
+      simple_.scale_shift(from, a_.scale, 0, a_.k_size, q);
       for (int d = a_.k_size; d < k_padded_; ++d) q[d] = 0;
       *sights++ = sight(t.row, t.query + i);
     }
@@ -280,11 +281,14 @@ void Job::split(int tiles) const {
 }
 
 void Job::finish(const Tile& t, const Attended& y) const {
-  for (int r = 0; r < t.rows(); ++r) {
-    int query = t.query + r / t.heads, head = t.head + r % t.heads;
-    float* out = a_.out + t.row * a_.out_row + head * a_.out_head + query * a_.out_token;
-    kernels_.finish(y, r, a_.sinks ? a_.sinks + head : nullptr, a_.v_size, out);
-  }
+  std::vector<const float*> sinks;
+  std::vector<float*> out;
+  for (int i = 0; i < t.queries; ++i)
+    for (int h = t.head; h < t.head + t.heads; ++h) {
+      sinks.push_back(a_.sinks ? a_.sinks + h : nullptr);
+      out.push_back(a_.out + t.row * a_.out_row + h * a_.out_head + (t.query + i) * a_.out_token);
+    }
+  kernels_.finish(y, t.rows(), sinks.data(), a_.v_size, out.data());
 }
 
 }  // namespace
@@ -294,7 +298,8 @@ void attention(const Attention& a) {
   const Machine& m = machine();
   const AttentionKernels* half = m.deterministic ? nullptr : m.kernels->attention_half;
   bool enough = half && a.queries * (a.heads / a.kv_heads) >= half->least_rows;
-  Job(a, enough && !a.allowed && !a.spans ? *half : m.kernels->attention_f32).run();
+  bool use_half = enough && !a.allowed && !a.spans;
+  Job(a, use_half ? *half : m.kernels->attention_f32, m.kernels->elementwise).run();
 }
 
 void rotate(const Rotation& r) {

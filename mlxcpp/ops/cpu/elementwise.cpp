@@ -201,4 +201,24 @@ void nucleus(const float* x, int rows, int size, float p, float* value) {
   each_row(rows, size, 0.5, [&](long r) { value[r] = nucleus_of_row(x + r * size, size, p); });
 }
 
+void keep_largest(const float* x, int rows, int size, int k, float* y) {
+  auto& kernels_of = kernels();
+  each_row(rows, size, 0.25, [&](long r) {
+    const float* from = x + r * size;
+    float *to = y + r * size, low = kth_of_row(from, size, k);
+    auto* found = static_cast<float*>(thread_scratch(sizeof(float) * size));
+    long extra = kernels_of.at_least(from, size, low, found) - k;
+    kernels_of.keep_from(from, low, size, to);
+    for (int i = size - 1; extra > 0 && i >= 0; --i)
+      if (to[i] == low) to[i] = -kInfinity, --extra;
+  });
+}
+
+void keep_nucleus(const float* x, int rows, int size, float p, float* y) {
+  auto& k = kernels();
+  each_row(rows, size, 0.5, [&](long r) {
+    k.keep_from(x + r * size, nucleus_of_row(x + r * size, size, p), size, y + r * size);
+  });
+}
+
 }  // namespace mlxcpp::cpu

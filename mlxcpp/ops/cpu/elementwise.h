@@ -52,5 +52,9 @@ void argmax(const float* x, int rows, int size, unsigned* index);
 void kth_largest(const float* x, int rows, int size, int k, float* value);
 /// Per row the smallest number of the fewest largest whose softmax reaches `p`.
 void nucleus(const float* x, int rows, int size, float p, float* value);
+/// The k largest of each row; minus infinity for the others.  Of equal ones the first are kept.
+void keep_largest(const float* x, int rows, int size, int k, float* y);
+/// Those of each row that are no less than its nucleus(); minus infinity for the others.
+void keep_nucleus(const float* x, int rows, int size, float p, float* y);
 
 }  // namespace mlxcpp::cpu

@@ -120,6 +120,8 @@ struct ElementwiseKernels {
   void (*block_maxima)(const float* x, long size, int block, float* maxima);
   /// Numbers that are at least `low`, in order; returns how many.
   long (*at_least)(const float* x, long size, float low, float* found);
+  /// y = x, or minus infinity where x < low.
+  void (*keep_from)(const float* x, float low, long size, float* y);
   /// Cosine and sine of positions * inverse, times magnitude.
   void (*turns)(const float* inverse,
                 const float* positions,
@@ -173,8 +175,9 @@ struct AttentionKernels {
   void (*block)(const KeyBlock& b, void* scratch, const Attended& y);
   /// Adds `more` to `y`, which starts with largest -inf, sum 0, out 0.
   void (*merge)(const Attended& more, int rows, const Attended& y);
-  /// Row r of y, divided by its sum, which `sink` takes part in where it is not null.
-  void (*finish)(const Attended& y, int r, const float* sink, int v_size, float* out);
+  /// Row r of y, divided by its sum, to out[r]; *sinks[r] takes part in the sum where it is given.
+  void (*finish)(
+      const Attended& y, int rows, const float* const* sinks, int v_size, float* const* out);
 };
 inline constexpr int kKeyBlock = 256;
 

@@ -224,9 +224,12 @@ inline float share_of(float largest, float total, const float* sink) {
   return total == 0 ? 0 : by / total;
 }
 
-inline void finish(const Attended& y, int r, const float* sink, int v_size, float* out) {
-  float by = share_of(y.largest[r], y.sum[r], sink);
-  scale_shift(y.out + (long)r * y.stride, by, 0, v_size, out);
+inline void finish(
+    const Attended& y, int rows, const float* const* sinks, int v_size, float* const* out) {
+  for (int r = 0; r < rows; ++r) {
+    float by = share_of(y.largest[r], y.sum[r], sinks[r]);
+    scale_shift(y.out + (long)r * y.stride, by, 0, v_size, out[r]);
+  }
 }
 
 constexpr AttentionKernels kAttentionF32 = {.most_rows = kQueryRows,

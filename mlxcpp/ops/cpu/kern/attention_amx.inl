@@ -327,10 +327,20 @@ inline void merge_half(const Attended& more, int rows, const Attended& y) {
   }
 }
 
-inline void finish_half(const Attended& y, int r, const float* sink, int v_size, float* out) {
-  float by = share_of(y.largest[r], y.sum[r], sink);
-  const float* from = y.out + (long)(r / 16 * 16) * y.stride + r % 16;
-  for (int d = 0; d < v_size; ++d) out[d] = by == 0 ? 0 : from[d * 16] * by;
+inline void finish_half(
+    const Attended& y, int rows, const float* const* sinks, int v_size, float* const* out) {
+  alignas(64) float turned[256];
+  for (int r = 0; r < rows; r += 16) {
+    float by[16];
+    for (int i = 0; i < 16 && r + i < rows; ++i)
+      by[i] = share_of(y.largest[r + i], y.sum[r + i], sinks[r + i]);
+    for (int d = 0; d < v_size; d += 16) {
+      transpose_tile(y.out + (long)r * y.stride + d * 16, 16, turned);
+      int n = v_size - d < 16 ? v_size - d : 16;
+      for (int i = 0; i < 16 && r + i < rows; ++i)
+        scale_shift(turned + 16 * i, by[i], 0, n, out[r + i] + d);
+    }
+  }
 }
 
 const AttentionKernels kAttentionHalf = {.most_rows = kHalfRows,

@@ -254,6 +254,12 @@ inline long at_least(const float* x, long size, float low, float* found) {
   return n;
 }
 
+/// y = x, or minus infinity where x < low.
+inline void keep_from(const float* x, float low, long size, float* y) {
+  F least = set(low), none = set(-__builtin_inff());
+  map(x, size, y, [=](F v) { return select(less(v, least), none, v); });
+}
+
 /// Cosine and sine of position * inverse, times magnitude.
 inline void turns(const float* inverse,
                   const float* positions,
@@ -321,6 +327,7 @@ constexpr ElementwiseKernels kElementwise = {.rms_norm = rms_norm,
                                              .scale_shift = scale_shift,
                                              .block_maxima = block_maxima,
                                              .at_least = at_least,
+                                             .keep_from = keep_from,
                                              .turns = turns,
                                              .turn = turn};
 
