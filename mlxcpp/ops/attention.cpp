@@ -2,6 +2,7 @@
 
 #include "mlxcpp/ops/basic.h"
 #include "mlxcpp/ops/cpu/attention.h"
+#include "mlxcpp/ops/cpu/pool.h"
 #include "mlxcpp/ops/detail/kernel.h"
 #include "mlxcpp/ops/detail/view.h"
 #include "mlxcpp/ops/device.h"
@@ -10,6 +11,7 @@
 #include <mlx/ops.h>
 #include <mlx/utils.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <utility>
@@ -111,51 +113,80 @@ array attention_of_mlx(const array& q, const KvView& kv, const AttentionArgs& a)
 
 using Arrays = std::vector<array>;
 
-/// One attention by our kernels.  Inputs are q, k, v, and those that the places below name.
+/// What our kernels read, already evaluated.
+struct Operands {
+  int rows, heads, kv_heads, queries, keys, k_size, v_size;
+  cpu::Heads q, k, v;
+};
+
+cpu::Heads heads_of(const detail::View<float>& x) {
+  return {x.data(), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+/// Who sees whom, for our kernels.  The places name inputs of the node.
 struct Call {
   std::shared_ptr<const Rows> rows;
   AttentionArgs args;  // without its sinks
   bool recent;
   Kept kept;
-  int sinks = -1, index = -1, spans = -1;
+  int sinks = -1, index = -1, spans = -1, chosen = -1;
+
+  /// Appends what is there to the inputs.
+  Call(const KvView& kv,
+       const AttentionArgs& a,
+       const std::optional<array>& chosen_keys,
+       Arrays* inputs)
+      : rows(kv.rows), args(a), recent(kv.recent), kept(kv.kept) {
+    auto also = [&](const array& x, mx::Dtype dtype) {
+      inputs->push_back(mx::astype(x, dtype));
+      return int(inputs->size()) - 1;
+    };
+    args.sinks = std::nullopt;
+    if (a.sinks) sinks = also(**a.sinks, mx::float32);
+    if (kv.key_index) index = also(*kv.key_index, mx::int32);
+    if (rows->spans) spans = also(*rows->spans, mx::int32);
+    if (chosen_keys) chosen = also(*chosen_keys, mx::uint8);
+  }
 
   /// Every column is seen, whatever token it holds.
   bool sees_all(int columns) const {
     bool whole = !args.chunk && (!args.window || (columns <= args.window && !kept.first));
     return recent && args.causal && whole && !rows->spans;
   }
-  void run(const Arrays& in, Arrays& out) const;
-  array by_mlx(const Arrays& in) const;
+  KvView view(const array& k, const array& v, const Arrays& in) const {
+    KvView kv{.k = k, .v = v, .key_index = {}, .recent = recent, .kept = kept, .rows = rows};
+    if (index >= 0) kv.key_index = in[index];
+    return kv;
+  }
+  void run(const Operands& o, const Arrays& in, array& out) const;
 };
 
-void Call::run(const Arrays& in, Arrays& out) const {
-  detail::View<float> q(in[0]), k(in[1]), v(in[2]);
-  auto heads_of = [](const detail::View<float>& x) {
-    return cpu::Heads{x.data(), x.stride(0), x.stride(1), x.stride(2)};
-  };
+/// Heads stand inside tokens, as the projection that follows wants them.
+void Call::run(const Operands& o, const Arrays& in, array& out) const {
   std::optional<detail::View<float>> sink;
   std::optional<detail::View<int>> tokens, numbers;
+  std::optional<detail::View<unsigned char>> allowed;
   if (sinks >= 0) sink = detail::View<float>::in_order(in[sinks]);
   if (index >= 0) tokens = detail::View<int>::in_order(in[index]);
   if (spans >= 0) numbers = detail::View<int>::in_order(in[spans]);
-  bool all = sees_all(in[1].shape(2));
+  if (chosen >= 0) allowed = detail::View<unsigned char>::in_order(in[chosen]);
+  bool all = sees_all(o.keys);
   std::vector<int> ends;
   for (int b = 0; b < rows->batch; ++b) ends.push_back(all ? cpu::kNoToken : rows->end(b));
-  int H = in[0].shape(1), L = in[0].shape(2), dv = in[2].shape(3);
-  cpu::attention({.rows = in[0].shape(0),
-                  .heads = H,
-                  .kv_heads = in[1].shape(1),
-                  .queries = L,
-                  .keys = in[1].shape(2),
-                  .k_size = in[0].shape(3),
-                  .v_size = dv,
-                  .q = heads_of(q),
-                  .k = heads_of(k),
-                  .v = heads_of(v),
-                  .out = detail::floats(out[0]),
-                  .out_row = long(L) * H * dv,
-                  .out_head = dv,
-                  .out_token = long(H) * dv,
+  cpu::attention({.rows = o.rows,
+                  .heads = o.heads,
+                  .kv_heads = o.kv_heads,
+                  .queries = o.queries,
+                  .keys = o.keys,
+                  .k_size = o.k_size,
+                  .v_size = o.v_size,
+                  .q = o.q,
+                  .k = o.k,
+                  .v = o.v,
+                  .out = detail::floats(out),
+                  .out_row = long(o.queries) * o.heads * o.v_size,
+                  .out_head = o.v_size,
+                  .out_token = long(o.heads) * o.v_size,
                   .scale = args.scale,
                   .softcap = args.softcap,
                   .sinks = sink ? sink->data() : nullptr,
@@ -167,37 +198,105 @@ void Call::run(const Arrays& in, Arrays& out) const {
                   .offsets = rows->offsets.data(),
                   .ends = ends.data(),
                   .key_index = tokens && !all ? tokens->data() : nullptr,
-                  .spans = numbers ? numbers->data() : nullptr});
+                  .spans = numbers ? numbers->data() : nullptr,
+                  .allowed = allowed ? allowed->data() : nullptr});
 }
 
-array Call::by_mlx(const Arrays& in) const {
-  KvView kv{.k = in[1], .v = in[2], .key_index = {}, .recent = recent, .kept = kept, .rows = rows};
-  if (index >= 0) kv.key_index = in[index];
-  AttentionArgs a = args;
-  if (sinks >= 0) a.sinks = std::make_shared<array>(in[sinks]);
-  return mx::transpose(attention_of_mlx(in[0], kv, a), {0, 2, 1, 3});
-}
-
-/// Heads stand inside tokens, as the projection that follows wants them.
 array attention_of_ours(const array& q, const KvView& kv, const AttentionArgs& a) {
-  Call call{.rows = kv.rows, .args = a, .recent = kv.recent, .kept = kv.kept};
-  call.args.sinks = std::nullopt;
   Arrays inputs = {q, kv.k, kv.v};
-  auto also = [&](const array& x) {
-    inputs.push_back(x);
-    return int(inputs.size()) - 1;
+  Call call(kv, a, {}, &inputs);
+  auto run = [call](const Arrays& in, Arrays& out) {
+    detail::View<float> qs(in[0]), ks(in[1]), vs(in[2]);
+    Operands o = {.rows = in[0].shape(0),
+                  .heads = in[0].shape(1),
+                  .kv_heads = in[1].shape(1),
+                  .queries = in[0].shape(2),
+                  .keys = in[1].shape(2),
+                  .k_size = in[0].shape(3),
+                  .v_size = in[2].shape(3),
+                  .q = heads_of(qs),
+                  .k = heads_of(ks),
+                  .v = heads_of(vs)};
+    call.run(o, in, out[0]);
   };
-  if (a.sinks) call.sinks = also(mx::astype(**a.sinks, mx::float32));
-  if (kv.key_index) call.index = also(mx::astype(*kv.key_index, mx::int32));
-  if (kv.rows->spans) call.spans = also(mx::astype(*kv.rows->spans, mx::int32));
+  auto composition = [call](const Arrays& in) -> Arrays {
+    AttentionArgs args = call.args;
+    if (call.sinks >= 0) args.sinks = std::make_shared<array>(in[call.sinks]);
+    array y = attention_of_mlx(in[0], call.view(in[1], in[2], in), args);
+    return {mx::transpose(y, {0, 2, 1, 3})};
+  };
   array y = detail::kernel(
-      "Attention",
-      {q.shape(0), q.shape(2), q.shape(1), kv.v.shape(3)},
-      inputs,
-      [call](const Arrays& in, Arrays& out) { call.run(in, out); },
-      [call](const Arrays& in) -> Arrays { return {call.by_mlx(in)}; });
+      "Attention", {q.shape(0), q.shape(2), q.shape(1), kv.v.shape(3)}, inputs, run, composition);
   return mx::transpose(y, {0, 2, 1, 3});
 }
+
+/// Rows of `a` with rows of `b` behind them: (B, H, T, size of both).  `b` may have one head.
+std::vector<float> joined(const array& a, const array& b) {
+  detail::View<float> first(a), second(b);
+  int H = a.shape(1), T = a.shape(2), n = a.shape(3), p = b.shape(3);
+  long shared = b.shape(1) == 1 ? 0 : second.stride(1);
+  std::vector<float> all(size_t(a.shape(0)) * H * T * (n + p));
+  cpu::Pool::instance().run(a.shape(0) * H, [&](int i) {
+    const float* x = first.data() + i / H * first.stride(0) + i % H * first.stride(1);
+    const float* y = second.data() + i / H * second.stride(0) + i % H * shared;
+    float* to = all.data() + size_t(i) * T * (n + p);
+    for (int t = 0; t < T; ++t, x += first.stride(2), y += second.stride(2)) {
+      to = std::copy_n(x, n, to);
+      to = std::copy_n(y, p, to);
+    }
+  });
+  return all;
+}
+
+/// Scores with a second part, of `q_rope` and the view's v.
+struct Latent {
+  float scale;
+  std::optional<array> chosen;
+
+  array by_mlx(
+      const array& q, const array& q_rope, const array& k, const array& v, const KvView& kv) const {
+    array scores = mx::matmul(ops::scale(q_rope, scale), mx::swapaxes(kv.v, -1, -2));
+    auto seen = visible(kv);
+    if (chosen) seen = seen ? mx::logical_and(*seen, *chosen) : *chosen;
+    if (seen) scores = mx::where(*seen, scores, array(kLowest, scores.dtype()));
+    return mx::fast::scaled_dot_product_attention(q, k, v, scale, "", scores);
+  }
+
+  array by_us(
+      const array& q, const array& q_rope, const array& k, const array& v, const KvView& kv) const {
+    Arrays inputs = {q, q_rope, k, kv.v, v};
+    Call call(kv, {.scale = scale}, chosen, &inputs);
+    auto run = [call](const Arrays& in, Arrays& out) {
+      auto qs = joined(in[0], in[1]), ks = joined(in[2], in[3]);
+      detail::View<float> vs(in[4]);
+      int H = in[0].shape(1), L = in[0].shape(2), K = in[2].shape(1), S = in[2].shape(2);
+      int size = in[0].shape(3) + in[1].shape(3);
+      Operands o = {.rows = in[0].shape(0),
+                    .heads = H,
+                    .kv_heads = K,
+                    .queries = L,
+                    .keys = S,
+                    .k_size = size,
+                    .v_size = in[4].shape(3),
+                    .q = {qs.data(), long(H) * L * size, long(L) * size, size},
+                    .k = {ks.data(), long(K) * S * size, long(S) * size, size},
+                    .v = heads_of(vs)};
+      call.run(o, in, out[0]);
+    };
+    auto composition = [call, scale = scale](const Arrays& in) -> Arrays {
+      Latent l{scale, {}};
+      if (call.chosen >= 0) l.chosen = mx::astype(in[call.chosen], mx::bool_);
+      array y = l.by_mlx(in[0], in[1], in[2], in[4], call.view(in[2], in[3], in));
+      return {mx::transpose(y, {0, 2, 1, 3})};
+    };
+    array y = detail::kernel("LatentAttention",
+                             {q.shape(0), q.shape(2), q.shape(1), v.shape(3)},
+                             inputs,
+                             run,
+                             composition);
+    return mx::transpose(y, {0, 2, 1, 3});
+  }
+};
 
 bool all_float(const array& q, const KvView& kv) {
   return q.dtype() == mx::float32 && kv.k.dtype() == mx::float32 && kv.v.dtype() == mx::float32;
@@ -220,12 +319,11 @@ array latent_attention(const array& q_nope,
                        const KvView& kv,
                        const LatentArgs& a,
                        const std::optional<array>& chosen) {
-  array scores = mx::matmul(scale(q_rope, a.scale), mx::swapaxes(kv.v, -1, -2));
-  auto seen = visible(kv);
-  if (chosen) seen = seen ? mx::logical_and(*seen, *chosen) : *chosen;
-  if (seen) scores = mx::where(*seen, scores, array(kLowest, scores.dtype()));
+  Latent latent{a.scale, chosen};
   auto attend = [&](const array& q, const array& k, const array& v) {
-    return mx::fast::scaled_dot_product_attention(q, k, v, a.scale, "", scores);
+    bool ours = own_kernels() && all_float(q, kv) && k.dtype() == mx::float32 &&
+                v.dtype() == mx::float32 && q_rope.dtype() == mx::float32 && q.size() > 0;
+    return ours ? latent.by_us(q, q_rope, k, v, kv) : latent.by_mlx(q, q_rope, k, v, kv);
   };
   if (q_nope.shape(2) == 1)  // one query: cheaper in the latent space than to expand every key
     return linear(attend(linear(q_nope, a.up_k), kv.k, kv.k), a.up_v);
