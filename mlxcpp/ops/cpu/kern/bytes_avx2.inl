@@ -246,7 +246,16 @@ inline F gather_f16(const uint8_t* p, int stride, int n) {
   }
   return {_mm256_cvtph_ps(_mm_set_epi64x((long long)t[1], (long long)t[0]))};
 }
-inline void scaled8(const uint8_t* p, float d, float* out) { store(out, load_u8(p) * set(d)); }
+inline void eight(uint64_t codes, float offset, float d, float times, float* s, float* z) {
+  __m256i u = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)codes));
+  F x = (F{_mm256_cvtepi32_ps(u)} - set(offset)) * set(d);
+  store(s, x);
+  if (z) store(z, x * set(times));
+}
+inline const uint8_t* bytes_part(const uint8_t* p, int n, uint8_t fill, uint8_t* t) {
+  for (int i = 0; i < kWidth; ++i) t[i] = i < n ? p[i] : fill;
+  return t;
+}
 
 }  // namespace
 }  // namespace mlxcpp::cpu

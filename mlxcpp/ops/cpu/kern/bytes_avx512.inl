@@ -206,9 +206,16 @@ inline F gather_f16(const uint8_t* p, int stride, int n) {
   return {_mm512_cvtph_ps(
       _mm256_set_epi64x((long long)t[3], (long long)t[2], (long long)t[1], (long long)t[0]))};
 }
-inline void scaled8(const uint8_t* p, float d, float* out) {
-  __m256 x = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)));
-  _mm256_storeu_ps(out, _mm256_mul_ps(x, _mm256_set1_ps(d)));
+inline void eight(uint64_t codes, float offset, float d, float times, float* s, float* z) {
+  __m256i u = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)codes));
+  __m256 x = _mm256_sub_ps(_mm256_cvtepi32_ps(u), _mm256_set1_ps(offset));
+  x = _mm256_mul_ps(x, _mm256_set1_ps(d));
+  _mm256_storeu_ps(s, x);
+  if (z) _mm256_storeu_ps(z, _mm256_mul_ps(x, _mm256_set1_ps(times)));
+}
+inline const uint8_t* bytes_part(const uint8_t* p, int n, uint8_t fill, uint8_t* t) {
+  _mm_storeu_si128((__m128i*)t, _mm_mask_loadu_epi8(_mm_set1_epi8((char)fill), first(n), p));
+  return t;
 }
 
 }  // namespace

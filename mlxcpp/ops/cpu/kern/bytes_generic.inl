@@ -193,9 +193,20 @@ inline F gather_f16(const uint8_t* p, int stride, int n) {
   for (int i = 0; i < n; ++i) memcpy(t + i, p + i * stride, 2);
   return load_f16(t);
 }
-/// Eight or sixteen codes times a factor.
-inline void scaled8(const uint8_t* p, float d, float* out) {
-  for (int i = 0; i < 8; i += kWidth) store(out + i, load_u8(p + i) * set(d));
+/// s = (code - offset) * d of eight codes; z, where wanted, is so many times s.
+inline void eight(uint64_t codes, float offset, float d, float times, float* s, float* z) {
+  uint8_t t[8];
+  memcpy(t, &codes, 8);
+  for (int i = 0; i < 8; i += kWidth) {
+    F x = (load_u8(t + i) - set(offset)) * set(d);
+    store(s + i, x);
+    if (z) store(z + i, x * set(times));
+  }
+}
+/// kWidth bytes, of which only n are there; the others are `fill`.
+inline const uint8_t* bytes_part(const uint8_t* p, int n, uint8_t fill, uint8_t* t) {
+  for (int i = 0; i < kWidth; ++i) t[i] = i < n ? p[i] : fill;
+  return t;
 }
 
 }  // namespace

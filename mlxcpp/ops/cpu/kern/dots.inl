@@ -28,13 +28,12 @@ template <class T, int M, int R>
 struct Walk {
   enum { kGroups = kSegment * T::kPer };
   const QuantisedRows& x;
-  F acc[R][M];
   long x_row[M];  // where the rows of activations begin; the last may be there twice
-  const uint8_t* p[R];
   alignas(64) float scales[R][M][kGroups];
 
   /// Scales of chunks [from, to), times those of the activations; zeros times their sums.
-  MLXCPP_INLINE void decode_scales(const Matrix& w, const int* rows, int from, int to) {
+  MLXCPP_INLINE void decode_scales(
+      const Matrix& w, const int* rows, int from, int to, F (&acc)[R][M]) {
     int first = from * T::kPer, n = to * T::kPer, all = w.columns / (64 / T::kPer);
     n = (n < all ? n : all) - first;
     alignas(64) float s[kGroups], z[kGroups];
@@ -52,7 +51,7 @@ struct Walk {
   }
 
   template <int i>
-  MLXCPP_INLINE void chunk(const uint8_t* const* from, int at, int in_segment) {
+  MLXCPP_INLINE void chunk(const uint8_t* const* from, int at, int in_segment, F (&acc)[R][M]) {
     for (int r = 0; r < R; ++r) {
       Bytes codes = T::template codes<i>(from[r]);
       for (int m = 0; m < M; ++m)
@@ -63,12 +62,12 @@ struct Walk {
     }
   }
 
-  MLXCPP_INLINE void step(int at, int in_segment) {
-    chunk<0>(p, at, in_segment);
+  MLXCPP_INLINE void step(const uint8_t** p, int at, int in_segment, F (&acc)[R][M]) {
+    chunk<0>(p, at, in_segment, acc);
     if constexpr (T::kPhases == 4) {
-      chunk<1>(p, at + 1, in_segment + 1);
-      chunk<2>(p, at + 2, in_segment + 2);
-      chunk<3>(p, at + 3, in_segment + 3);
+      chunk<1>(p, at + 1, in_segment + 1, acc);
+      chunk<2>(p, at + 2, in_segment + 2, acc);
+      chunk<3>(p, at + 3, in_segment + 3, acc);
     }
     for (int r = 0; r < R; ++r) {
       for (int b = 0; b < T::kStep; b += 64) __builtin_prefetch(p[r] + kAhead + b);
@@ -77,7 +76,8 @@ struct Walk {
   }
 
   /// Fewer than 64 columns at the end: nothing behind them is read.
-  MLXCPP_INLINE void rest(int columns, int at, int in_segment) {
+  MLXCPP_INLINE void rest(
+      const uint8_t* const* p, int columns, int at, int in_segment, F (&acc)[R][M]) {
     uint8_t t[R][128];
     const uint8_t* from[R];
     for (int r = 0; r < R; ++r) {
@@ -85,24 +85,33 @@ struct Walk {
       memcpy(t[r], p[r], bytes_of<T>(columns));
       from[r] = t[r];
     }
-    chunk<0>(from, at, in_segment);
+    chunk<0>(from, at, in_segment, acc);
   }
 
   enum { kAhead = 2048 };
-  MLXCPP_INLINE void run(const Matrix& w, const int* rows) {
+  MLXCPP_INLINE void run(const Matrix& w, const int* rows, F (&out)[R][M]) {
+    const uint8_t* p[R];
+    F acc[R][M], odd[R][M];  // steps in turn, so that one need not wait for the other
     for (int m = 0; m < M; ++m) x_row[m] = (long)(m < x.rows ? m : x.rows - 1) * x.padded;
     for (int r = 0; r < R; ++r) {
       p[r] = row_of(w, rows[r]);
-      for (int m = 0; m < M; ++m) acc[r][m] = zero();
+      for (int m = 0; m < M; ++m) acc[r][m] = odd[r][m] = zero();
     }
     int full = w.columns / 64, tail = w.columns % 64, chunks = full + (tail != 0);
     for (int from = 0; from < chunks; from += kSegment) {
       int to = from + kSegment < chunks ? from + kSegment : chunks, c = from;
-      decode_scales(w, rows, from, to);
-      for (; c + T::kPhases <= to && c < full; c += T::kPhases) step(c, c - from);
+      decode_scales(w, rows, from, to, acc);
+      int end = to < full ? to : full;
+      for (; c + 2 * T::kPhases <= end; c += 2 * T::kPhases) {
+        step(p, c, c - from, acc);
+        step(p, c + T::kPhases, c - from + T::kPhases, R * M == 1 ? odd : acc);
+      }
+      for (; c + T::kPhases <= end; c += T::kPhases) step(p, c, c - from, acc);
       if constexpr (T::kPhases == 1)
-        if (c < to) rest(tail, c, c - from);
+        if (c < to) rest(p, tail, c, c - from, acc);
     }
+    for (int r = 0; r < R; ++r)
+      for (int m = 0; m < M; ++m) out[r][m] = R * M == 1 ? acc[r][m] + odd[r][m] : acc[r][m];
   }
 };
 
@@ -114,10 +123,11 @@ void some_dots(const Matrix& w, const QuantisedRows& x, int from, int to, float*
     int rows[R];
     for (int r = 0; r < R; ++r) rows[r] = n + r < to ? n + r : to - 1;
     Walk<T, M, R> walk = {.x = x};
-    walk.run(w, rows);
+    F sums[R][M];
+    walk.run(w, rows, sums);
     for (int r = 0; r < R; ++r)
       for (int m = 0; m < M; ++m) {
-        if (n + r < to && m < x.rows) y[m * stride + n + r] = sum(walk.acc[r][m]) * w.factor;
+        if (n + r < to && m < x.rows) y[m * stride + n + r] = sum(sums[r][m]) * w.factor;
       }
   }
 }

@@ -99,17 +99,14 @@ struct SuperBlocks {
   }
 };
 
+inline uint64_t pair_of(uint32_t low, uint32_t high) { return low | (uint64_t)high << 32; }
 /// Eight scales and eight minima of six bits each, in twelve bytes.
 inline void scales_and_minima(const uint8_t* p, float d, float least, float* s, float* z) {
   uint32_t a = word_at(p), b = word_at(p + 4), c = word_at(p + 8);
-  uint32_t out[4] = {a & 0x3f3f3f3f,
-                     (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030),
-                     b & 0x3f3f3f3f,
-                     (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030)};
-  uint8_t t[16];
-  memcpy(t, out, 16);
-  scaled8(t, d, s);
-  scaled8(t + 8, -least, z);
+  uint32_t scales = (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030);
+  uint32_t minima = (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030);
+  eight(pair_of(a & 0x3f3f3f3f, scales), 0, d, 0, s, nullptr);
+  eight(pair_of(b & 0x3f3f3f3f, minima), 0, -least, 0, z, nullptr);
 }
 struct Q4K : SuperBlocks<Q4K, 144, 2> {
   enum { kBig = false };
@@ -136,20 +133,13 @@ struct Q5K : SuperBlocks<Q5K, 176, 2> {
     return choose(15, low, high) & 31;
   }
 };
-/// Sixteen signed scales, `offset` above what they mean.
-inline void signed_scales(const uint8_t* t, int offset, float d, int least, float* s, float* z) {
-  for (int i = 0; i < 16; i += kWidth) {
-    F x = (load_u8(t + i) - set((float)offset)) * set(d);
-    store(s + i, x);
-    store(z + i, x * set((float)-least));
-  }
-}
 struct Q6K : SuperBlocks<Q6K, 210, 4> {
   enum { kBig = false };
   static void block_scales(const uint8_t* p, float* s, float* z) {
     const uint64_t sign = 0x8080808080808080;
-    uint64_t t[2] = {long_at(p + 192) ^ sign, long_at(p + 200) ^ sign};
-    signed_scales((const uint8_t*)t, 128, f16_at(p + 208), 32, s, z);
+    float d = f16_at(p + 208);
+    eight(long_at(p + 192) ^ sign, 128, d, -32, s, z);
+    eight(long_at(p + 200) ^ sign, 128, d, -32, s + 8, z + 8);
   }
   template <int i>
   static Bytes codes(const uint8_t* p) {
@@ -163,10 +153,11 @@ struct Q2K : SuperBlocks<Q2K, 84, 4> {
   static void block_scales(const uint8_t* p, float* s, float* z) {
     const uint64_t low = 0x0f0f0f0f0f0f0f0f;
     uint64_t a = long_at(p), b = long_at(p + 8);
-    uint64_t t[4] = {a & low, b & low, a >> 4 & low, b >> 4 & low};
-    signed_scales((const uint8_t*)t, 0, f16_at(p + 80), 0, s, z);
-    float unused[16];
-    signed_scales((const uint8_t*)(t + 2), 0, -f16_at(p + 82), 0, z, unused);
+    float d = f16_at(p + 80), least = -f16_at(p + 82);
+    eight(a & low, 0, d, 0, s, nullptr);
+    eight(b & low, 0, d, 0, s + 8, nullptr);
+    eight(a >> 4 & low, 0, least, 0, z, nullptr);
+    eight(b >> 4 & low, 0, least, 0, z + 8, nullptr);
   }
   template <int i>
   static Bytes codes(const uint8_t* p) {
@@ -180,11 +171,11 @@ struct Q3K : SuperBlocks<Q3K, 110, 4> {
   static void block_scales(const uint8_t* p, float* s, float* z) {
     const uint32_t low = 0x0f0f0f0f, two = 0x03030303;
     uint32_t a = word_at(p + 96), b = word_at(p + 100), c = word_at(p + 104);
-    uint32_t t[4] = {(a & low) | (c & two) << 4,
-                     (b & low) | (c >> 2 & two) << 4,
-                     (a >> 4 & low) | (c >> 4 & two) << 4,
-                     (b >> 4 & low) | (c >> 6 & two) << 4};
-    signed_scales((const uint8_t*)t, 32, f16_at(p + 108), 4, s, z);
+    float d = f16_at(p + 108);
+    eight(pair_of((a & low) | (c & two) << 4, (b & low) | (c >> 2 & two) << 4), 32, d, -4, s, z);
+    a = (a >> 4 & low) | (c >> 4 & two) << 4;
+    b = (b >> 4 & low) | (c >> 6 & two) << 4;
+    eight(pair_of(a, b), 32, d, -4, s + 8, z + 8);
   }
   template <int i>
   static Bytes codes(const uint8_t* p) {
@@ -202,11 +193,10 @@ struct Iq4Xs : SuperBlocks<Iq4Xs, 136, 2> {
   enum { kBig = true };
   static void block_scales(const uint8_t* p, float* s, float* z) {
     uint32_t high = p[2] | p[3] << 8, low = word_at(p + 4);
-    float d = f16_at(p);
-    for (int i = 0; i < 8; ++i) {
-      int scale = (int)((low >> 4 * i & 15) | (high >> 2 * i & 3) << 4) - 32;
-      s[i] = d * (float)scale, z[i] = -127 * s[i];
-    }
+    uint64_t scales = 0;
+    for (int i = 0; i < 8; ++i)
+      scales |= (uint64_t)((low >> 4 * i & 15) | (high >> 2 * i & 3) << 4) << 8 * i;
+    eight(scales, 32, f16_at(p), -127, s, z);
   }
   template <int i>
   static Bytes codes(const uint8_t* p) {

@@ -4,7 +4,7 @@
 //   kSplit     the order in which codes() gives them
 //   kBig       codes may be above 127
 //   codes<i>   the codes of the i-th 64 columns of a step
-//   scales     of n groups from `first` on: zeros up to a multiple of kWidth follow
+//   scales     of n groups from `first` on: something finite follows, up to a multiple of kWidth
 // and its numbers are code * scale + zero, times Matrix::factor.
 namespace mlxcpp::cpu {
 namespace {
@@ -26,15 +26,14 @@ inline const uint8_t* scales_of(const Matrix& w, int row) {
   return (const uint8_t*)w.scales + row * w.scale_row_bytes;
 }
 
-/// `per` times 64 columns share a scale: each number so many times.
-inline void repeated(Number type, const uint8_t* p, int first, int n, int times, float* out) {
-  float t[16];
+/// Of groups of 128 columns: each number for two times 64.  `first` is even.
+inline void twice(Number type, const uint8_t* p, int first, int n, float* out) {
+  constexpr int kHalf = kWidth / 2;
+  float t[kWidth];
   for (int i = 0; i < n; i += kWidth) {
-    int end = i + kWidth < n ? i + kWidth : n;
-    int from = (first + i) / times, count = (first + end - 1) / times - from + 1;
-    store(t, load_numbers(type, p, from, count));
-    for (int k = 0; k < kWidth; ++k)
-      out[i + k] = i + k < end ? t[(first + i + k) / times - from] : 0;
+    int left = (n - i + 1) / 2;
+    store(t, load_numbers(type, p, (first + i) / 2, left < kHalf ? left : kHalf));
+    for (int k = 0; k < kHalf; ++k) out[i + 2 * k] = out[i + 2 * k + 1] = t[k];
   }
 }
 
@@ -50,8 +49,8 @@ struct Affine {
   static void scales(const Matrix& w, int row, int first, int n, float* s, float* z) {
     const uint8_t *p = scales_of(w, row), *q = (const uint8_t*)w.zeros + row * w.scale_row_bytes;
     if (kPer == 1 && w.group > 64) {
-      repeated(w.scale_type, p, first, n, w.group / 64, s);
-      repeated(w.scale_type, q, first, n, w.group / 64, z);
+      twice(w.scale_type, p, first, n, s);
+      twice(w.scale_type, q, first, n, z);
       return;
     }
     for (int i = 0; i < n; i += kWidth) {
@@ -65,7 +64,7 @@ struct Affine {
 /// E2M1 numbers, doubled, from -12 on.
 alignas(16) const uint8_t kE2m1[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 
-template <int kPerChunk, F (*kLoad)(const uint8_t*)>
+template <int kPerChunk, F (*kLoad)(const uint8_t*), int kOne>  // kOne: the scale 1
 struct Float4Codes {
   enum { kPer = kPerChunk, kStep = 32, kPhases = 1, kSplit = true, kBig = false };
   template <int>
@@ -77,19 +76,15 @@ struct Float4Codes {
     uint8_t t[kWidth];
     for (int i = 0; i < n; i += kWidth) {
       const uint8_t* from = p + i;
-      if (n - i < kWidth) {
-        memset(t, 0, kWidth);
-        memcpy(t, from, n - i);
-        from = t;
-      }
+      if (n - i < kWidth) from = bytes_part(from, n - i, kOne, t);
       F x = kLoad(from) * set(0.5f);
       store(s + i, x);
       store(z + i, x * set(-12));
     }
   }
 };
-typedef Float4Codes<2, load_e8m0> Mxfp4;
-typedef Float4Codes<4, load_e4m3> Nvfp4;
+typedef Float4Codes<2, load_e8m0, 127> Mxfp4;
+typedef Float4Codes<4, load_e4m3, 0x38> Nvfp4;
 
 }  // namespace
 }  // namespace mlxcpp::cpu
