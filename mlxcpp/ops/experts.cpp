@@ -111,8 +111,15 @@ void run_experts(const Bound& b, const Glu& glu, const std::vector<array>& in, a
   multiply(in[0].data<float>(), k, *b.up, up.data());
   if (b.gate) {
     multiply(in[0].data<float>(), k, *b.gate, gate.data());
-    cpu::gated(gate.data(), hidden, up.data(), hidden, detail::gate_of(glu), rows, hidden,
-               up.data(), hidden);
+    cpu::gated(gate.data(),
+               hidden,
+               up.data(),
+               hidden,
+               detail::gate_of(glu),
+               rows,
+               hidden,
+               up.data(),
+               hidden);
   } else {
     cpu::activate(up.data(), detail::act_of(glu.act), long(up.size()), up.data());
   }

@@ -120,8 +120,8 @@ void product_by_heads(const array& x, array& y, const detail::BoundWeight& w) {
   if (x.shape(2) == 1 && x.shape(1) == heads) {  // one row for each matrix: all of them at once
     std::vector<unsigned> which(x.shape(0) * heads);
     for (size_t i = 0; i < which.size(); ++i) which[i] = unsigned(i % heads);
-    cpu::gather_linear(x.data<float>(), in, int(which.size()), 1, which.data(), w.stack(),
-                       y.data<float>(), out);
+    cpu::gather_linear(
+        x.data<float>(), in, int(which.size()), 1, which.data(), w.stack(), y.data<float>(), out);
     return;
   }
   for_heads(x, y, w, in, [&](int h, const float* part, int rows, float* to) {

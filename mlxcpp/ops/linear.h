@@ -65,7 +65,8 @@ std::array<array, sizeof...(W)> linear_each(const array& x, const W&... w) {
   auto y = linear_all(x, {w...});
   return [&]<size_t... I>(std::index_sequence<I...>) {
     return std::array<array, sizeof...(W)>{std::move(y[I])...};
-  }(std::index_sequence_for<W...>());
+  }
+  (std::index_sequence_for<W...>());
 }
 
 /// Rows of a table.  ids: (...) int32 -> (..., D), in the dtype that models compute in.

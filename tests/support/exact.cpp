@@ -1,5 +1,5 @@
-// In every program that compares numbers: products are the exact ones, for any number of rows, unless
-// a test or the environment asks for others.
+// In every program that compares numbers: products are the exact ones, for any number of rows,
+// unless a test or the environment asks for others.
 #include <cstdlib>
 
 namespace {

@@ -63,7 +63,8 @@ ops::KvRoom CacheStore::given_away(int rows, int columns) {
   auto blank = [&](int size) {
     return mx::zeros({rows, layout_.heads, columns, size}, mx::float32);
   };
-  KvPair whole = kv_ ? grown(kv_, *kv_, columns) : KvPair{blank(layout_.k_dim), blank(layout_.v_dim)};
+  KvPair whole =
+      kv_ ? grown(kv_, *kv_, columns) : KvPair{blank(layout_.k_dim), blank(layout_.v_dim)};
   kv_.reset();
   return {.k = std::move(whole.k), .v = std::move(whole.v), .sight = {}};
 }

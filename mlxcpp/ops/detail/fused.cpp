@@ -190,10 +190,8 @@ void BoundAttention::run(
                    .ends = ends.data()};
   if (kept) {
     auto heads_of = [&](float* data, int size) {
-      return cpu::Heads{.data = data,
-                        .row = kv_heads_ * columns * size,
-                        .head = columns * size,
-                        .token = size};
+      return cpu::Heads{
+          .data = data, .row = kv_heads_ * columns * size, .head = columns * size, .token = size};
     };
     a.k = heads_of(keys.k, head_dim_);
     a.v = heads_of(keys.v, v_dim_);

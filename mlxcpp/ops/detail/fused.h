@@ -34,11 +34,17 @@ class BoundAttention {
     KvRoom::Sight sight;
   };
   /// y = o(attention(x)) + residual.  x: (B, L, inputs), residual null or (B, L, outputs).
-  void run(const float* x, const float* residual, float* y, const Rows& rows, const Keys& keys) const;
+  void run(
+      const float* x, const float* residual, float* y, const Rows& rows, const Keys& keys) const;
 
  private:
   static std::shared_ptr<BoundAttention> make(const SelfAttention& a);
-  void turn_row(const float* x, int row, int heads, float* out, long head_stride, long token_stride,
+  void turn_row(const float* x,
+                int row,
+                int heads,
+                float* out,
+                long head_stride,
+                long token_stride,
                 const Rows& rows) const;
 
   std::shared_ptr<const BoundWeight> q_, k_, v_, o_;

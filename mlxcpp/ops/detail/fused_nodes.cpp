@@ -19,8 +19,8 @@ bool usable(const array& x) {
   return own_kernels() && x.dtype() == mx::float32 && !x.is_tracer() && x.size() > 0;
 }
 
-/// A node over (h, [residual], [keys, values]) that gives y and the keys and values with the pass in
-/// them.  run(in, y, keys) is called with in = h and residual.
+/// A node over (h, [residual], [keys, values]) that gives y and the keys and values with the pass
+/// in them.  run(in, y, keys) is called with in = h and residual.
 template <class Run>
 std::optional<array> with_keys(const char* name,
                                std::vector<array> inputs,
@@ -76,8 +76,8 @@ std::optional<array> fused_attention(const array& x,
   if (residual) inputs.push_back(dense_float(*residual));
   mx::Shape shape = x.shape();
   shape.back() = bound->outputs();
-  auto run = [bound, rows = layer.rows](const float* h, const float* add, float* y,
-                                        const BoundAttention::Keys& keys) {
+  auto run = [bound, rows = layer.rows](
+                 const float* h, const float* add, float* y, const BoundAttention::Keys& keys) {
     bound->run(h, add, y, *rows, keys);
   };
   return with_keys("Attention", std::move(inputs), shape, layer, run);

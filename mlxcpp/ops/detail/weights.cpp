@@ -72,8 +72,8 @@ std::optional<cpu::Coding> coding_of(const WeightData& w) {
 /// Which arrays the slots hold.
 std::vector<std::uintptr_t> ids(const WeightData& w) {
   std::vector<std::uintptr_t> all{w.value->id()};
-  for (auto* p :
-       std::initializer_list<const std::optional<Param>*>{&w.scales, &w.zeros, &w.global_scale, &w.bias})
+  for (auto* p : std::initializer_list<const std::optional<Param>*>{
+           &w.scales, &w.zeros, &w.global_scale, &w.bias})
     all.push_back(*p ? (**p)->id() : 0);
   return all;
 }
@@ -140,8 +140,7 @@ std::shared_ptr<const BoundWeight> BoundWeight::make(WeightData& data) {
   if (w->global_scale) {
     auto g = float_values(**w->global_scale);
     if (!g) return {};
-    for (size_t i = 0; i < g->size(); ++i)
-      b.factors_.push_back(g->data<float>()[i] / (6 * 448.f));
+    for (size_t i = 0; i < g->size(); ++i) b.factors_.push_back(g->data<float>()[i] / (6 * 448.f));
     m.factor = b.factors_[0];
     if (g->size() == 1) b.factors_.assign(std::max(1, b.stacked_), m.factor);
   }

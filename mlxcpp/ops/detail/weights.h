@@ -15,8 +15,8 @@ namespace mlxcpp::ops::detail {
 /// after the slots of the model were given other arrays.
 class BoundWeight {
  public:
-  /// Null when kernels can not read it: a tracer (a gradient of weights is asked for), adapters, or a
-  /// dtype that they do not know.  Evaluates what was not yet; kept in the weight until a slot is
+  /// Null when kernels can not read it: a tracer (a gradient of weights is asked for), adapters, or
+  /// a dtype that they do not know.  Evaluates what was not yet; kept in the weight until a slot is
   /// given another array.
   static std::shared_ptr<const BoundWeight> of(const Weight& w);
 
