@@ -18,7 +18,9 @@ namespace {
 
 using Bytes = std::span<const std::byte>;
 constexpr int kBlock = 32;  // elements of a Q4_0, Q4_1 or Q8_0 block, and our group size
-constexpr const char* kSupported = "F32, F16, BF16, Q4_0, Q4_1, Q8_0 or MXFP4";
+constexpr const char* kSupported =
+    "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS or "
+    "MXFP4";
 
 size_t bytes_of_row(int columns, ops::BlockLayout block) {
   return size_t(columns) / size_t(block.numbers) * size_t(block.bytes);
@@ -81,9 +83,6 @@ std::optional<BlockKind> block_kind(io::GgmlType type) {
     default: return {};
   }
 }
-/// Whether blocks stay as they are.
-bool keeps_blocks() { return false; }
-
 /// The blocks that our kernels read.
 std::optional<ops::Format> block_format(io::GgmlType type) {
   using io::GgmlType;
@@ -217,14 +216,14 @@ class Loader {
       return;
     }
     auto format = block_format(t.type);
-    bool known = (format && block_kind(t.type)) || t.type == io::GgmlType::mxfp4;
+    bool known = format || t.type == io::GgmlType::mxfp4;
     if (!target.name.ends_with(".weight") || shape.empty() || !known)
       fail(t, "tensor type not supported", kSupported);
     if (target.change) fail(t, "packed, where a checkpoint has other numbers", "F32, F16 or BF16");
     std::string path = target.name.substr(0, target.name.size() - 7);
     if (!format)
       add_mxfp4(out, path, t.bytes, shape, order);
-    else if (keeps_blocks())
+    else if (ops::own_kernels())
       return add_blocks(t, path, *format, std::move(shape), order);
     else if (auto kind = block_kind(t.type))
       add_packed(out, path, t.bytes, shape, *kind, order);
@@ -303,7 +302,7 @@ std::uint64_t loaded_bytes(const io::Gguf& file) {
   std::uint64_t total = 0;
   for (const auto& t : file.tensors()) {
     auto kind = block_kind(t.type);
-    if (keeps_blocks() || !block_format(t.type))
+    if (ops::own_kernels() || !block_format(t.type))
       total += t.bytes.size();
     else if (kind)
       total += elements(t) / kBlock * std::uint64_t(kBlock * kind->bits / 8 + 8);

@@ -79,17 +79,15 @@ using Bound = std::vector<std::shared_ptr<const detail::BoundWeight>>;
 
 /// GGUF's blocks as float32; no gradient goes through.
 array numbers_of_blocks(const WeightData& w) {
-  auto bound = detail::BoundWeight::of(std::make_shared<WeightData>(w));
   mx::Shape shape = w.value->shape();
   shape.back() = w.inputs();
-  auto run = [bound](const std::vector<array>&, std::vector<array>& out) {
-    std::vector<int> all(bound->outputs());
-    std::iota(all.begin(), all.end(), 0);
-    size_t size = size_t(bound->outputs()) * bound->inputs();
-    for (int i = 0; i < std::max(1, bound->stacked()); ++i)
-      cpu::rows_of(bound->matrix(i), all.data(), int(all.size()), out[0].data<float>() + i * size);
+  auto run = [format = w.quant.format](const std::vector<array>& in, std::vector<array>& out) {
+    int columns = out[0].shape(-1), rows = columns ? int(out[0].size() / size_t(columns)) : 0;
+    unpack_blocks(format, in[0].data<std::byte>(), rows, columns, out[0].data<float>());
   };
-  return detail::kernel("Numbers", shape, {}, run, [](const std::vector<array>& in) { return in; });
+  // From the array, not from what it holds now: a file may be read after graphs were built.
+  return detail::kernel(
+      "Numbers", shape, {mx::contiguous(*w.value)}, run, [](const auto& in) { return in; });
 }
 
 /// What our kernels read of a weight; null where this product is MLX's.  A stack is used head by

@@ -142,13 +142,13 @@ TEST(Load, takes_the_tokenizer_from_elsewhere_when_told) {
 TEST(Load, reads_a_gguf_file_and_a_folder_with_exactly_one) {
   auto g = Golden::read(golden("gguf_q8_0"));
   auto file = load_from(gguf("q8_0"));
-  EXPECT_LT(difference(*file.model, g), 1e-4f);
+  EXPECT_LT(difference(*file.model, g), 1e-3f);
   EXPECT_EQ(file.config.model_type, "llama");
   EXPECT_EQ(file.tokenizer.vocab_size(), 288u);
   test::TempDir dir;
   fs::copy_file(gguf("q8_0"), dir.path() / "any name.gguf");
   dir.write("README.md", "text");
-  EXPECT_LT(difference(*load_from(dir.path()).model, g), 1e-4f);
+  EXPECT_LT(difference(*load_from(dir.path()).model, g), 1e-3f);
 }
 
 TEST(Load, reads_a_gguf_files_weights_beside_a_config) {
@@ -158,7 +158,7 @@ TEST(Load, reads_a_gguf_files_weights_beside_a_config) {
   dir.write("config.json", g.metadata.at("config"));
   put_tokenizer(dir.path());
   auto loaded = load_from(dir.path());
-  EXPECT_LT(difference(*loaded.model, g), 1e-4f);
+  EXPECT_LT(difference(*loaded.model, g), 1e-3f);
   EXPECT_EQ(loaded.tokenizer.vocab_size(), 501u);
   std::uint64_t bytes = nn::loaded_bytes(io::Gguf::open(gguf("q8_0")));
   EXPECT_NO_THROW(load_from(dir.path(), {.memory_limit = bytes}));
@@ -172,7 +172,7 @@ TEST(Load, gives_the_same_model_wherever_its_weights_lie) {
   for (auto where : {nn::Residency::automatic, nn::Residency::mapped, nn::Residency::resident}) {
     LoadOptions options{.residency = where};
     EXPECT_LT(difference(*load_from(dir.path(), options).model, of_directory), 1e-4f);
-    EXPECT_LT(difference(*load_from(gguf("q8_0"), options).model, of_file), 1e-4f);
+    EXPECT_LT(difference(*load_from(gguf("q8_0"), options).model, of_file), 1e-3f);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/io/gguf.h"
+#include "mlxcpp/ops/cpu/features.h"
 #include "tests/io/support.h"
 #include "tests/support/errors.h"
 #include "tests/support/numbers.h"
@@ -58,6 +59,10 @@ GgufWeights load(const std::vector<Tensor>& tensors, const GgufNames& names = as
 std::string error_of(const std::vector<Tensor>& tensors, const GgufNames& names = as_is()) {
   return test::message_of<WeightError>([&] { load(tensors, names); });
 }
+
+const std::string kTypes =
+    "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS or "
+    "MXFP4";
 
 int random_byte(int i) { return (i * 2654435761u >> 13) & 255; }
 
@@ -118,7 +123,19 @@ array numbers_at(GgufWeights loaded, const std::string& path, const mx::Shape& s
   return value;
 }
 
-class GgufBlockTypes : public testing::TestWithParam<GgmlType> {};
+/// Without our own kernels, until the test ends.
+struct MlxAlone {
+  MlxAlone() {
+    cpu::Settings settings;
+    settings.mlx = true;
+    cpu::use(settings);
+  }
+  ~MlxAlone() { cpu::use(cpu::Settings::read()); }
+};
+
+class GgufBlockTypes : public testing::TestWithParam<GgmlType> {
+  MlxAlone mlx_alone_;
+};
 INSTANTIATE_TEST_SUITE_P(
     ,
     GgufBlockTypes,
@@ -160,6 +177,97 @@ TEST_P(GgufBlockTypes, of_three_axes_keep_them) {
   EXPECT_EQ(test::difference(numbers_at(load({t}), "a", {2, 3, 32}), expected), 0);
 }
 
+TEST(GgufBlocks, of_other_types_become_numbers_for_mlx) {
+  MlxAlone mlx_alone;
+  // A scale and 32 nibbles, as ggml's kvalues_iq4nl has them.
+  constexpr int kValues[] = {
+      -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+  Bytes rows;
+  Numbers expected = test::zeros({4, 32});
+  for (int r = 0; r < 4; ++r) {
+    put_half(rows, block_scale(r));
+    for (int i = 0; i < 16; ++i) {
+      int byte = random_byte(r * 16 + i);
+      rows.put(std::uint8_t(byte));
+      // Interleaved rows 0 2 | 1 3 are put back.
+      int to = r == 1 ? 2 : r == 2 ? 1 : r;
+      expected(to, i) = block_scale(r) * float(kValues[byte & 15]);
+      expected(to, i + 16) = block_scale(r) * float(kValues[byte >> 4]);
+    }
+  }
+  GgufWeights loaded = load({{"a.weight", GgmlType::iq4_nl, {4, 32}, rows.str()}}, as_is(1));
+  EXPECT_EQ(loaded.arrays.at("a.weight").dtype(), mx::float32);
+  EXPECT_TRUE(loaded.quantization.exceptions.empty());
+  EXPECT_EQ(test::difference(numbers_at(loaded, "a", {4, 32}), expected), 0);
+}
+
+/// The formats whose blocks our kernels read, and numbers and bytes of a block.
+struct Kept {
+  GgmlType type;
+  ops::Format format;
+  int numbers, bytes;
+};
+const Kept kKept[] = {{GgmlType::q4_0, ops::Format::q4_0, 32, 18},
+                      {GgmlType::q4_1, ops::Format::q4_1, 32, 20},
+                      {GgmlType::q5_0, ops::Format::q5_0, 32, 22},
+                      {GgmlType::q5_1, ops::Format::q5_1, 32, 24},
+                      {GgmlType::q8_0, ops::Format::q8_0, 32, 34},
+                      {GgmlType::q2_k, ops::Format::q2_k, 256, 84},
+                      {GgmlType::q3_k, ops::Format::q3_k, 256, 110},
+                      {GgmlType::q4_k, ops::Format::q4_k, 256, 144},
+                      {GgmlType::q5_k, ops::Format::q5_k, 256, 176},
+                      {GgmlType::q6_k, ops::Format::q6_k, 256, 210},
+                      {GgmlType::iq4_nl, ops::Format::iq4_nl, 32, 18},
+                      {GgmlType::iq4_xs, ops::Format::iq4_xs, 256, 136}};
+
+class GgufKeptBlocks : public testing::TestWithParam<Kept> {
+ protected:
+  /// (2, rows / 2, 2 blocks) of bytes that tell where they stood.
+  Tensor tensor(int rows) const {
+    std::string bytes;
+    for (int i = 0; i < rows * 2 * GetParam().bytes; ++i) bytes += char(random_byte(i));
+    return {"a.weight", GetParam().type, {2, rows / 2, 2 * GetParam().numbers}, bytes};
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, GgufKeptBlocks, testing::ValuesIn(kKept), [](const auto& c) {
+  return std::string(io::name_of(c.param.type));
+});
+
+TEST_P(GgufKeptBlocks, are_the_bytes_of_the_file) {
+  Tensor t = tensor(6);
+  GgufWeights loaded = load({t});
+  array& a = loaded.arrays.at("a.weight");
+  EXPECT_EQ(a.dtype(), mx::uint8);
+  EXPECT_EQ(a.shape(), (mx::Shape{2, 3, 2 * GetParam().bytes}));
+  EXPECT_EQ(std::string(a.data<char>(), a.nbytes()), t.bytes);
+  EXPECT_EQ(loaded.quantization.exceptions.at("a"), ops::quant_of_blocks(GetParam().format));
+  io::testing::ExactBytes file(gguf_of({t}));
+  EXPECT_EQ(loaded_bytes(io::Gguf::parse(file.span())), t.bytes.size());
+}
+
+TEST_P(GgufKeptBlocks, of_interleaved_heads_are_put_back_by_rows) {
+  Tensor t = tensor(8);
+  t.shape = {8, 2 * GetParam().numbers};
+  GgufWeights loaded = load({t}, as_is(2));
+  array& a = loaded.arrays.at("a.weight");
+  std::string expected;
+  const std::size_t row = 2 * std::size_t(GetParam().bytes);
+  for (std::size_t from : {0, 2, 1, 3, 4, 6, 5, 7}) expected += t.bytes.substr(from * row, row);
+  EXPECT_EQ(std::string(a.data<char>(), a.nbytes()), expected);
+}
+
+TEST_P(GgufKeptBlocks, are_bound_by_the_inputs_that_a_model_wants) {
+  GgufWeights loaded = load({tensor(6)});
+  WeightMap map{std::move(loaded.arrays), std::move(loaded.quantization), {}};
+  auto w = Scope(map, "a").take_linear({2, 3, 2 * GetParam().numbers});
+  EXPECT_TRUE(w->blocks());
+  EXPECT_EQ(w->quant.format, GetParam().format);
+  EXPECT_EQ(w->inputs(), 2 * GetParam().numbers);
+  EXPECT_EQ(w->outputs(), 3);
+  EXPECT_EQ(map.manifest.params.count("a.weight"), 1u);
+  map.expect_empty();
+}
+
 TEST(GgufBlocks, of_eight_bits_hold_the_lowest_value) {
   Bytes block;
   put_half(block, 0.5f);
@@ -172,8 +280,7 @@ TEST(GgufBlocks, of_eight_bits_hold_the_lowest_value) {
 
 TEST(GgufBlocks, can_not_be_something_else_than_a_weight) {
   EXPECT_EQ(error_of({Blocks(GgmlType::q8_0, 1, 1).tensor("a.bias")}),
-            "x.gguf: a.bias: tensor type not supported; expected F32, F16, BF16, Q4_0, Q4_1, "
-            "Q8_0 or MXFP4, found Q8_0");
+            "x.gguf: a.bias: tensor type not supported; expected " + kTypes + ", found Q8_0");
 }
 
 /// Values that each of the three types holds exactly: -1.5, -1.25 ...
@@ -249,12 +356,10 @@ TEST(GgufPlain, tensors_are_changed_as_told_where_they_are_not_packed) {
 }
 
 TEST(GgufErrors, name_the_tensor_and_its_type) {
-  EXPECT_EQ(error_of({{"a.weight", GgmlType::q4_k, {1, 256}, std::string(144, '\0')}}),
-            "x.gguf: a.weight: tensor type not supported; expected F32, F16, BF16, Q4_0, Q4_1, "
-            "Q8_0 or MXFP4, found Q4_K");
+  EXPECT_EQ(error_of({{"a.weight", GgmlType::iq2_s, {1, 256}, std::string(82, '\0')}}),
+            "x.gguf: a.weight: tensor type not supported; expected " + kTypes + ", found IQ2_S");
   EXPECT_EQ(error_of({{"a.weight", GgmlType::i32, {1}, std::string(4, '\0')}}),
-            "x.gguf: a.weight: tensor type not supported; expected F32, F16, BF16, Q4_0, Q4_1, "
-            "Q8_0 or MXFP4, found I32");
+            "x.gguf: a.weight: tensor type not supported; expected " + kTypes + ", found I32");
 }
 
 TEST(GgufErrors, rows_that_do_not_fit_the_heads) {

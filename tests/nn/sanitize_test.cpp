@@ -173,5 +173,53 @@ TEST(StackExperts, leaves_experts_beyond_the_last_to_be_reported) {
   EXPECT_TRUE(w.has("m.experts.1.up.weight"));
 }
 
+/// Bytes 0, 1, 2 ... in rows of two q4_0 blocks, and what says so.
+void add_blocks(WeightMap& w, const std::string& path, int rows, int first = 0) {
+  std::vector<std::uint8_t> bytes(std::size_t(rows) * 36);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = std::uint8_t(i + std::size_t(first));
+  w.arrays.insert_or_assign(path + ".weight", array(bytes.data(), {rows, 36}, mx::uint8));
+  w.quantization.exceptions[path] = ops::quant_of_blocks(ops::Format::q4_0);
+}
+
+TEST(Blocks, are_split_by_rows) {
+  WeightMap w;
+  add_blocks(w, "m.qkv", 6);
+  w.split_rows("qkv", {{"q", 4}, {"k", 2}});
+  EXPECT_EQ(names(w), (std::vector<std::string>{"m.k.weight", "m.q.weight"}));
+  EXPECT_EQ(w.quantization.blocks_of("m.k.weight"), ops::Format::q4_0);
+  array k = mx::contiguous(w.arrays.at("m.k.weight"));
+  EXPECT_EQ(k.shape(), (mx::Shape{2, 36}));
+  EXPECT_EQ(Numbers(k)(0, 0), 4 * 36);
+}
+
+TEST(Blocks, of_experts_are_stacked) {
+  WeightMap w;
+  for (int e = 0; e < 3; ++e) add_blocks(w, "m.experts." + std::to_string(e) + ".up", 2, e);
+  w.stack_experts("experts", "switch", 3);
+  EXPECT_EQ(names(w), std::vector<std::string>{"m.switch.up.weight"});
+  EXPECT_EQ(w.quantization.blocks_of("m.switch.up.weight"), ops::Format::q4_0);
+  Numbers all(w.arrays.at("m.switch.up.weight"));
+  EXPECT_EQ(all.shape, (mx::Shape{3, 2, 36}));
+  for (int e = 0; e < 3; ++e) EXPECT_EQ(all.data[std::size_t(e) * 72], e);
+}
+
+TEST(Blocks, of_several_kinds_are_not_stacked) {
+  WeightMap w;
+  for (int e = 0; e < 2; ++e) add_blocks(w, "experts." + std::to_string(e) + ".up", 2);
+  w.quantization.exceptions["experts.1.up"] = ops::quant_of_blocks(ops::Format::iq4_nl);  // as long
+  EXPECT_EQ(message_of<WeightError>([&] { w.stack_experts("experts", "switch", 2); }),
+            "experts.1.up.weight: packed in another way than expert 0");
+}
+
+TEST(Blocks, refuse_changes_of_their_numbers) {
+  WeightMap w;
+  add_blocks(w, "a", 2);
+  std::string message =
+      "a.weight: packed, where its numbers must be changed; expected F32, F16 or BF16, found q4_0";
+  EXPECT_EQ(message_of<WeightError>([&] { w.add_one("a.weight"); }), message);
+  EXPECT_EQ(message_of<WeightError>([&] { w.scale("a.weight", array(2.f)); }), message);
+  EXPECT_EQ(message_of<WeightError>([&] { w.transpose_conv("a.weight"); }), message);
+}
+
 }  // namespace
 }  // namespace mlxcpp::nn

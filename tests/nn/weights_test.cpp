@@ -255,5 +255,34 @@ TEST(ShapeText, is_written_as_a_tuple) {
   EXPECT_EQ(to_string(mx::Shape{64, 128, 1}), "(64, 128, 1)");
 }
 
+/// q4_0: 2 rows of 64 inputs.
+WeightMap block_map(mx::Shape shape = {2, 36}, mx::Dtype dtype = mx::uint8) {
+  WeightMap map;
+  map.arrays.emplace("a.weight", mx::zeros(shape, dtype));
+  map.quantization.exceptions["a"] = ops::quant_of_blocks(Format::q4_0);
+  return map;
+}
+
+TEST(Blocks, of_another_size_are_an_error) {
+  auto error = [](WeightMap map, const mx::Shape& shape) {
+    return test::message_of<WeightError>([&] { Scope(map, "a").take_linear(shape); });
+  };
+  EXPECT_EQ(error(block_map(), {2, 64}), "no error");
+  EXPECT_EQ(error(block_map(), {2, 65}),
+            "a.weight: input size is no multiple of a block; expected a multiple of 32, found 65");
+  EXPECT_EQ(error(block_map(), {2, 96}), "a.weight: wrong shape; expected (2, 54), found (2, 36)");
+  EXPECT_EQ(error(block_map(), {3, 64}), "a.weight: wrong shape; expected (3, 36), found (2, 36)");
+  EXPECT_EQ(error(block_map({2, 36}, mx::uint32), {2, 64}),
+            "a.weight: wrong dtype; expected bytes, found uint32");
+  EXPECT_EQ(error(block_map(), {2, 2147483616}),
+            "a.weight: wrong shape; expected (2, 1207959534), found (2, 36)");
+  WeightMap eight = block_map();
+  eight.quantization.exceptions["a"] = ops::quant_of_blocks(Format::q8_0);
+  EXPECT_EQ(error(eight, {2, 2147483616}),
+            "a.weight: row too large; expected at most 2147483647 bytes, found 2281701342");
+  EXPECT_EQ(error(block_map(), {}),
+            "a.weight: input size is no multiple of a block; expected a multiple of 32, found 1");
+}
+
 }  // namespace
 }  // namespace mlxcpp::nn
