@@ -70,8 +70,8 @@ def row_shapes(row):
 
 def dense_weights(row):
     out = {k: mx.array(seeded(k, s)) for k, s in row_shapes(row).items()}
-    if row.gguf == "q8_0":  # numbers that its blocks hold without loss
-        out = {k: llama_cpp.as_q8_0(v) for k, v in out.items()}
+    if row.gguf:  # numbers that its blocks stand for
+        out = {k: llama_cpp.as_stored(v, row.gguf) for k, v in out.items()}
     return {k: v.astype(getattr(mx, row.dtype)) for k, v in out.items()}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import golden as oracle
 from common import DATA, WEIGHTS_RULE, check_size, command, save_golden, seeded, versions
+from ggml_quants import fitting, quantize
 from gguf_tokenizer import add_tokenizer, vocabulary
 from gguf_to_mlx import convert, interleaved_heads
 from rows import llama, qwen2, qwen3
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 import transformers
 from gguf import GGMLQuantizationType as T
-from gguf.quants import dequantize, quantize
+from gguf.quants import dequantize
 from mlx_lm import load
 from tokenizers import Tokenizer
 
@@ -65,6 +66,16 @@ LLAMA3 = {
     "original_max_position_embeddings": 64,
 }
 # name: (tensor type of matrices, of the embedding, config changes)
+# Rows of 256 where K-quants can be, of 32 in what comes out of attention and the inner layer.
+WIDE = {
+    "hidden_size": 256,
+    "num_hidden_layers": 1,
+    "intermediate_size": 32,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "tie_word_embeddings": True,
+}
 YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 ROWS = {
     "llama_gguf_f32": (T.F32, T.F32, {"num_hidden_layers": 1, "tie_word_embeddings": True}),
@@ -73,6 +84,15 @@ ROWS = {
     "llama_gguf_q8_0": (T.Q8_0, T.Q8_0, {}),
     "llama_gguf_q4_0": (T.Q4_0, T.Q4_0, {}),
     "llama_gguf_q4_1": (T.Q4_1, T.Q4_1, {}),
+    "llama_gguf_q5_0": (T.Q5_0, T.Q5_0, {}),
+    "llama_gguf_q5_1": (T.Q5_1, T.Q5_1, {}),
+    "llama_gguf_iq4_nl": (T.IQ4_NL, T.IQ4_NL, {}),
+    "llama_gguf_q2_k": (T.Q2_K, T.Q2_K, WIDE),
+    "llama_gguf_q3_k": (T.Q3_K, T.Q3_K, WIDE),
+    "llama_gguf_q4_k": (T.Q4_K, T.Q4_K, WIDE),
+    "llama_gguf_q5_k": (T.Q5_K, T.Q5_K, WIDE),
+    "llama_gguf_q6_k": (T.Q6_K, T.Q3_K, WIDE),
+    "llama_gguf_iq4_xs": (T.IQ4_XS, T.IQ4_XS, WIDE),
     "llama_gguf_mixed": (T.Q4_1, T.Q8_0, {"tie_word_embeddings": True}),
     "llama_gguf_key_length": (T.Q8_0, T.Q8_0, {"head_dim": 16}),
     "llama_gguf_bias": (T.F16, T.F16, {"attention_bias": True, "tie_word_embeddings": True}),
@@ -85,6 +105,7 @@ ROWS = {
     "qwen2_gguf_rope_yarn": (T.Q8_0, T.Q8_0, {"rope_scaling": YARN}),
     "qwen3_gguf_bf16": (T.BF16, T.BF16, {}),
     "qwen3_gguf_q8_0": (T.Q8_0, T.Q8_0, {}),
+    "qwen3_gguf_q4_k": (T.Q4_K, T.Q6_K, WIDE),
     "qwen3_gguf_q4_1": (T.Q4_1, T.Q8_0, {"tie_word_embeddings": True}),
 }
 NOTES = {
@@ -104,7 +125,7 @@ SECOND = {  # why transformers' reader is not asked
     "qwen2_gguf_rope_yarn": "transformers drops rope.scaling",
     **{
         f"qwen3_gguf_{kind}": "transformers does not read qwen3.attention.key_length"
-        for kind in ["bf16", "q8_0", "q4_1"]
+        for kind in ["bf16", "q8_0", "q4_1", "q4_k"]
     },
 }
 
@@ -172,6 +193,7 @@ def write_gguf(path, config, weights, kind, embed_kind):
         n = interleaved_heads(config).get(name.split(".")[-2])
         stored = interleave(value, n) if n else value
         as_kind = embed_kind if "embed_tokens" in name else kind if value.ndim == 2 else T.F32
+        as_kind = fitting(as_kind, value.shape[-1])
         raw = quantize(stored, as_kind)
         w.add_tensor(gguf_name(name), raw, raw_dtype=as_kind)
         back = dequantize(quantize(value, as_kind), as_kind).astype(np.float32)
@@ -217,6 +239,8 @@ class AsMlx(oracle.Mlx):
 
 
 class TransformersGguf(oracle.Transformers):
+    whole = False
+
     def __init__(self, path):
         self.model = transformers.AutoModelForCausalLM.from_pretrained(
             str(path.parent), gguf_file=path.name, dtype=torch.float32, attn_implementation="eager"

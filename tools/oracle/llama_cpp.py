@@ -6,6 +6,7 @@ the environment variable LLAMA_CPP names another folder of them.
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tarfile
@@ -40,11 +41,24 @@ def sources():
     return folder
 
 
-def as_q8_0(w):
-    if w.ndim < 2 or w.shape[-1] % 32:
+FLOATS = ("f32", "f16")
+NARROW = ("attn_output", "ffn_down")  # rows of 32 and the like, in tiny models
+BLOCKS = {}  # a row's numbers -> its blocks: quantising those numbers again would give others
+
+
+def as_stored(w, kind):
+    """The numbers that a file of this kind has: what its blocks stand for."""
+    import ggml_quants  # needs sources()
+
+    if kind in FLOATS or w.ndim < 2 or w.shape[-1] % 32:
         return w
-    blocks = gguf.quants.quantize(np.array(w), gguf.GGMLQuantizationType.Q8_0)
-    return mx.array(gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType.Q8_0))
+    columns = w.shape[-1]
+    as_kind = ggml_quants.fitting(gguf.GGMLQuantizationType[kind.upper()], columns)
+    raw = ggml_quants.quantize(np.array(w), as_kind)
+    numbers = gguf.quants.dequantize(raw, as_kind).astype(np.float32)
+    for row, stored in zip(numbers.reshape(-1, columns), raw.reshape(-1, raw.shape[-1])):
+        BLOCKS[row.tobytes()] = stored
+    return mx.array(numbers)
 
 
 def write_gguf(path, config, weights, outtype):
@@ -55,6 +69,7 @@ def write_gguf(path, config, weights, outtype):
         vocab = {token: i for i, token in enumerate(vocabulary()[0])}
         (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocab}, "added_tokens": []}))
         mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "pt"})
+        (folder / "blocks.pickle").write_bytes(pickle.dumps(BLOCKS))
         # In a process of its own: it has its own gguf module.
         paths = os.pathsep.join(str(sources() / part) for part in ("gguf-py", ""))
         env = {**os.environ, "PYTHONPATH": paths}
@@ -62,6 +77,27 @@ def write_gguf(path, config, weights, outtype):
         done = subprocess.run(run, env=env, stderr=subprocess.PIPE, text=True)
         if done.returncode:
             raise SystemExit(done.stderr)
+
+
+def keep_blocks(model, kind, blocks):
+    """The converter, which writes no K-quants, gives these rows the blocks that they had."""
+    from ggml_quants import fitting
+
+    plain = gguf.quants.quantize
+
+    def quantize(data, as_kind):
+        if as_kind not in (kind, fitting(kind, 32)):
+            return plain(data, as_kind)
+        rows = np.ascontiguousarray(data, dtype=np.float32).reshape(-1, data.shape[-1])
+        return np.stack([blocks[row.tobytes()] for row in rows]).reshape(*data.shape[:-1], -1)
+
+    def force(self, name, new_name, bid, n_dims):
+        if n_dims < 2 or "ffn_gate_inp" in new_name:
+            return gguf.GGMLQuantizationType.F32
+        return fitting(kind, 32) if any(part in new_name for part in NARROW) else kind
+
+    gguf.quants.quantize = quantize
+    model.tensor_force_quant = force
 
 
 def main():
@@ -75,8 +111,10 @@ def main():
     model.set_vocab = lambda self: add_tokenizer(self.gguf_writer, "qwen2")
     model.no_mtp = True
     types = gguf.LlamaFileType
-    kind = {"f32": types.ALL_F32, "f16": types.MOSTLY_F16, "q8_0": types.MOSTLY_Q8_0}[outtype]
-    model(folder, kind, path, model_name=f"tiny {config['model_type']}").write()
+    kind = {"f16": types.MOSTLY_F16, "q8_0": types.MOSTLY_Q8_0}.get(outtype, types.ALL_F32)
+    if outtype not in (*FLOATS, "q8_0"):
+        keep_blocks(model, gguf.GGMLQuantizationType[outtype.upper()], pickle.loads((folder / "blocks.pickle").read_bytes()))
+    model(folder, kind, path, eager=True, model_name=f"tiny {config['model_type']}").write()
 
 
 if __name__ == "__main__":

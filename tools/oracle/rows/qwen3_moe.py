@@ -40,8 +40,17 @@ ROWS = [
 ]
 
 IN_GGUF = {"num_experts": 4, "num_hidden_layers": 1, "attention_bias": False}
+IN_WIDE_GGUF = {
+    **IN_GGUF,
+    "hidden_size": 256,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "num_experts": 3,
+    "tie_word_embeddings": True,
+}
 GGUF = [
     gguf(changes=IN_GGUF),
     gguf("q8_0", IN_GGUF, "the experts are blocks, too", kind="q8_0", dtype="float32"),
+    gguf("q3_k", IN_WIDE_GGUF, "experts of K-quants, IQ4_NL where rows are short", kind="q3_k", dtype="float32", head=False),
     gguf("tied", {**IN_GGUF, "tie_word_embeddings": True}, head=False),
 ]
