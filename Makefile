@@ -1,6 +1,6 @@
 # The short commands of the project; `make help` lists them. CMake does the work (CMakePresets.json).
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test lint format bench docs asan tsan fuzz conformance install clean
+.PHONY: help setup build run test lint format bench docs asan tsan fuzz neon conformance install clean
 MAKEFLAGS += --no-print-directory
 
 PROMPT ?= What is the capital of France?
@@ -60,6 +60,10 @@ fuzz:  ## run each fuzzer for FUZZ_SECONDS
 	@$(MAKE) build/fuzz/build.ninja
 	@cmake --build --preset fuzz
 	@tools/fuzz build/fuzz $(FUZZ_SECONDS)
+
+neon:  ## build the AArch64 tiers with a cross compiler, and question them under an emulator
+	@tools/bootstrap dev
+	@tools/check-neon
 
 conformance: setup  ## compare tokenizers and chat templates with Python's (downloads what it compares with)
 	@tools/bootstrap conformance
