@@ -14,17 +14,6 @@
 #include <utility>
 
 namespace mlxcpp::nn {
-namespace {
-
-array f32(const array& x) { return mx::astype(x, mx::float32); }
-
-/// Each head times `by` over its length.  The root takes the squares' sum and not their mean.
-array of_length(const array& heads, float by) {
-  float n = heads.shape(-1);
-  return ops::scale(ops::rms_norm(heads, nullptr, 1e-6f / n), by / std::sqrt(n));
-}
-
-}  // namespace
 
 void DeltaShape::fields(io::Fields& f) {
   for (auto [key, extent] : {std::pair{"linear_num_key_heads", &linear_num_key_heads},
@@ -90,17 +79,18 @@ GatedDeltaNet::GatedDeltaNet(
       out(s / "out_proj", c.values(), dim) {}
 
 array GatedDeltaNet::operator()(const Inputs& in, const ops::Layer& layer) const {
-  auto heads = [](const array& x, int size) { return mx::unflatten(x, -1, {-1, size}); };
-  int n = shape.linear_key_head_dim, p = shape.linear_value_head_dim;
-  array mixed = ops::activate(ops::causal_conv(in.qkv, conv, {}, layer, 0), act);
-  auto qkv = ops::split_at(mixed, {shape.keys(), 2 * shape.keys()});
-  array q = of_length(heads(qkv[0], n), 1 / std::sqrt(float(n))),
-        k = of_length(heads(qkv[1], n), 1);
-  array steps = ops::softplus(mx::add(f32(in.a), f32(*dt_bias)));
-  array decay = mx::exp(mx::negative(mx::multiply(mx::exp(f32(*a_log)), steps)));
-  array y = ops::gated_delta(q, k, heads(qkv[2], p), decay, mx::sigmoid(in.b), layer, 1);
-  array gate = ops::activate(f32(heads(in.z, p)), ops::Activation::silu);
-  return out(mx::flatten(mx::astype(mx::multiply(f32(norm(y)), gate), in.z.dtype()), -2, -1));
+  int n = shape.linear_key_head_dim, p = shape.linear_value_head_dim, keys = shape.keys();
+  array mixed = ops::causal_conv(in.qkv, conv, {}, layer, 0, act);
+  array y = ops::gated_delta_net({mixed, 0, shape.linear_num_key_heads, n},
+                                 {mixed, keys, shape.linear_num_key_heads, n},
+                                 {mixed, 2 * keys, shape.linear_num_value_heads, p},
+                                 in.a,
+                                 in.b,
+                                 {a_log, dt_bias},
+                                 layer,
+                                 1);
+  ops::NormKind kind{.groups = shape.linear_num_value_heads, .eps = norm.eps};
+  return out(ops::gated_norm(y, in.z, norm.weight, kind));
 }
 
 ops::LayerLayout GatedDeltaNet::layout() const {

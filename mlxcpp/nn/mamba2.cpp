@@ -23,8 +23,6 @@ array for_each_output(const std::vector<float>& by, const Mamba2Shape& s) {
   return array(all.data(), {int(all.size())});
 }
 
-array divided(const array& x, int parts) { return mx::unflatten(x, -1, {parts, -1}); }
-
 }  // namespace
 
 void Mamba2Shape::fields(io::Fields& f, const Keys& keys) {
@@ -70,30 +68,19 @@ Mamba2::Mamba2(Scope s, int dim, const Mamba2Shape& c, const Mamba2Kind& kind)
 array Mamba2::operator()(const array& x, const ops::Layer& layer) const {
   array projected = in(x);
   if (multipliers) projected = mx::multiply(projected, mx::astype(*multipliers, projected.dtype()));
-  int inner = shape.inner(), shared = shape.shared();
-  auto parts = ops::split_at(projected, {inner, inner + shape.mixed()});  // gate, x B C, dt
-  array mixed = ops::activate(ops::causal_conv(parts[1], conv, conv_bias, layer, 0), act);
-  auto xbc = ops::split_at(mixed, {inner, inner + shared});
-  array y = ops::ssm_scan(divided(xbc[0], shape.heads),
-                          parts[2],
-                          divided(xbc[1], shape.groups),
-                          divided(xbc[2], shape.groups),
+  int inner = shape.inner(), shared = shape.shared(), mixes = shape.mixed();
+  // The projection gives the gate, x B C, and dt.
+  array mixed = ops::causal_conv({projected, inner, 1, mixes}, conv, conv_bias, layer, 0, act);
+  array y = ops::ssm_scan({mixed, 0, shape.heads, shape.head_dim},
+                          {projected, inner + mixes, 1, shape.heads},
+                          {mixed, inner, shape.groups, shape.state},
+                          {mixed, inner + shared, shape.groups, shape.state},
                           ssm,
                           layer,
                           1);
-  return out(gated(mx::flatten(y, -2, -1), parts[0]));
-}
-
-array Mamba2::gated(const array& y, const array& gate) const {
-  auto opened = [&](const array& a) {
-    return mx::multiply(a, ops::activate(gate, ops::Activation::silu));
-  };
-  auto normed = [&](const array& a) {
-    array each = ops::rms_norm(divided(a, shape.groups), nullptr, norm->eps);
-    return mx::multiply(mx::flatten(each, -2, -1), *norm->weight);
-  };
-  if (!norm) return opened(y);
-  return norm_before_gate ? opened(normed(y)) : normed(opened(y));
+  ops::NormKind kind{
+      .groups = shape.groups, .eps = norm ? norm->eps : 0, .gate_first = norm && !norm_before_gate};
+  return out(ops::gated_norm(y, {projected, 0, 1, inner}, norm ? norm->weight : nullptr, kind));
 }
 
 }  // namespace mlxcpp::nn

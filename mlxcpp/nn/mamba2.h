@@ -62,9 +62,6 @@ struct Mamba2 {
         .kv = {},
         .states = {{shape.kernel - 1, shape.mixed()}, {shape.heads, shape.head_dim, shape.state}}};
   }
-
- private:
-  array gated(const array& y, const array& gate) const;
 };
 
 }  // namespace mlxcpp::nn

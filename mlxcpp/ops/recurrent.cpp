@@ -1,228 +1,337 @@
 #include "mlxcpp/ops/recurrent.h"
 
-#include "mlxcpp/ops/basic.h"
+#include "mlxcpp/ops/cpu/recurrent.h"
+#include "mlxcpp/ops/detail/kernel.h"
+#include "mlxcpp/ops/detail/reading.h"
+#include "mlxcpp/ops/detail/recurrences.h"
+#include "mlxcpp/ops/device.h"
 
 #include <mlx/ops.h>
+
+#include <cmath>
+#include <memory>
 
 namespace mlxcpp::ops {
 namespace {
 
-array wide(const array& x) { return mx::expand_dims(x, -1); }
-array f32(const array& x) { return mx::astype(x, mx::float32); }
+using detail::Advanced;
+using detail::Reading;
+using Arrays = std::vector<array>;
 
-/// (B, L, ...) -> its token t, (B, ...).
-array at(const array& x, int t) { return mx::take(x, t, 1); }
+/// The same columns of another array, as a node's inputs are when it runs.
+Part same(const Part& p, const array& of) { return {of, p.from, p.heads, p.size}; }
 
-/// (B, L, G, n) -> (B, L, H, n): heads share the G groups in order.
-array for_heads(const array& x, int heads) {
-  return x.shape(2) == heads ? x : mx::repeat(x, heads / x.shape(2), 2);
-}
-
-/// (B, L, H), with `fill` where a row has no token: padding must not move a state.
-array without_padding(const array& x, const Rows& rows, float fill) {
-  if (rows.full) return x;
-  return mx::where(wide(rows.valid()), x, array(fill, x.dtype()));
-}
-
-array state_or_zeros(const State& state, const mx::Shape& shape) {
-  return state ? *state : mx::zeros(shape, mx::float32);
-}
-
-/// y = s c after s = decay s + dx b^T, token by token.  dx: (B, L, H, p), decay: (B, L, H), b, c:
-/// (B, L, H, n).
-array ssm_steps(const array& dx, const array& decay, const array& b, const array& c, array& s) {
-  std::vector<array> ys;
-  for (int t = 0; t < dx.shape(1); ++t) {
-    s = mx::add(mx::multiply(s, wide(wide(at(decay, t)))),
-                mx::multiply(wide(at(dx, t)), mx::expand_dims(at(b, t), 2)));
-    ys.push_back(mx::squeeze(mx::matmul(s, wide(at(c, t))), -1));
-  }
-  return mx::stack(ys, 1);
-}
-
-/// y = s q after s = decay s and s += beta (v - s k) k^T, token by token.  As gated_delta has them,
-/// q and k for each head.
-array delta_steps(const array& q,
-                  const array& k,
-                  const array& v,
-                  const array& decay,
-                  const array& beta,
-                  array& s) {
-  std::vector<array> ys;
-  for (int t = 0; t < v.shape(1); ++t) {
-    array kt = at(k, t);
-    s = mx::multiply(s, wide(wide(at(decay, t))));
-    array known = mx::squeeze(mx::matmul(s, wide(kt)), -1);  // what the state says of this key
-    array news = mx::multiply(mx::subtract(at(v, t), known), wide(at(beta, t)));
-    s = mx::add(s, mx::multiply(wide(news), mx::expand_dims(kt, 2)));
-    ys.push_back(mx::squeeze(mx::matmul(s, wide(at(q, t))), -1));
-  }
-  return mx::stack(ys, 1);
-}
-
-/// Tokens that are computed together in long passes, a power of two.  Measured on a CPU: 8 and 32
-/// are no faster, and from one chunk on no pass is faster token by token.
-constexpr int kChunk = 16;
-
-/// (B, L, H, d) -> (B, H, N, C, d), the last chunk filled up with zeros.
-array in_chunks(const array& x) {
-  array y = mx::transpose(x, {0, 2, 1, 3});
-  int missing = (kChunk - x.shape(1) % kChunk) % kChunk;
-  if (missing) y = mx::pad(y, std::vector<int>{2}, mx::Shape{0}, mx::Shape{missing});
-  return mx::unflatten(y, 2, {-1, kChunk});
-}
-/// Chunk i of (B, H, N, ...).
-array chunk(const array& x, int i) { return mx::take(x, i, 2); }
-array turned(const array& x) { return mx::swapaxes(x, -1, -2); }
-
-/// What is known of decays before a state reaches the chunks.
-struct ChunkDecay {
-  array since;    // (B, H, N, C, 1): of a state from the chunk's start, up to and with the token
-  array between;  // (B, H, N, C, C): after token j, up to and with token i; 0 for a later j
-
-  array until_end() const {
-    return turned(mx::slice(between, {0, 0, 0, kChunk - 1, 0}, between.shape()));
-  }
-  array whole() const { return mx::slice(since, {0, 0, 0, kChunk - 1, 0}, since.shape()); }
+/// A mixer with one state: its inputs, what kernels and what MLX's operations do with them.
+struct Mixer {
+  const char* name;
+  mx::Shape y_shape, state_shape;
+  Arrays inputs;            // without the state
+  detail::Kernel::Run run;  // the state's memory is that of outputs[1]; inputs.size() tells whether
+                            // it held anything
+  std::function<Advanced(const Arrays&, const State&)> composition;
 };
 
-/// logs: (B, L, H).  Each entry of `between` is a sum of its own: in the difference of two sums a
-/// weak decay behind a strong one would be lost.
-ChunkDecay chunk_decay(const array& logs) {
-  array log = in_chunks(wide(logs));
-  array after = mx::tril(mx::repeat(log, kChunk, -1), -1);
-  return {.since = mx::exp(mx::cumsum(log, -2)),
-          .between = mx::tril(mx::exp(mx::cumsum(after, -2)))};
+array f32(const array& x) { return mx::astype(x, mx::float32); }
+
+/// Advances `state` by kernels or by MLX's operations.
+array advance(Mixer m, State& state) {
+  size_t given = m.inputs.size();
+  if (state) m.inputs.push_back(own_kernels() ? f32(*state) : *state);
+  auto compose = [given, composition = std::move(m.composition)](const Arrays& in) -> Arrays {
+    Arrays first(in.begin(), in.begin() + long(given));
+    Advanced a = composition(first, in.size() > given ? State(in[given]) : State());
+    return {a.y, a.state};
+  };
+  int from = state ? int(given) : -1;
+  Arrays out = own_kernels()
+                   ? detail::kernel(m.name,
+                                    {{m.y_shape, mx::float32}, {m.state_shape, mx::float32}},
+                                    m.inputs,
+                                    std::move(m.run),
+                                    compose,
+                                    {-1, from})
+                   : compose(m.inputs);
+  state = out[1];
+  return out[0];
 }
 
-/// Takes a state through chunks, in which tokens read with q what was written with k.  q, k:
-/// (B, H, N, C, n); written(i): (B, H, C, p), what chunk i writes over the state `s`.
-/// -> (B, L, H, p).
-template <class Written>
-array through_chunks(const array& q,
-                     const array& k,
-                     const ChunkDecay& decay,
-                     int tokens,
-                     array& s,
-                     Written written) {
-  array reads = mx::multiply(q, decay.since), writes = mx::multiply(k, decay.until_end());
-  array scores = mx::multiply(mx::matmul(q, turned(k)), decay.between), whole = decay.whole();
-  std::vector<array> ys;
-  for (int i = 0; i < q.shape(2); ++i) {
-    array news = written(i);
-    ys.push_back(
-        mx::add(mx::matmul(chunk(reads, i), turned(s)), mx::matmul(chunk(scores, i), news)));
-    s = mx::add(mx::multiply(chunk(whole, i), s), mx::matmul(turned(news), chunk(writes, i)));
-  }
-  array y = mx::transpose(mx::concatenate(ys, 2), {0, 2, 1, 3});
-  return mx::slice(y, {0, 0, 0, 0}, {y.shape(0), tokens, y.shape(2), y.shape(3)});
+const int* lengths_of(const Rows& rows) { return rows.full ? nullptr : rows.lengths.data(); }
+/// Activations as kernels read them.
+array input(const array& x) { return own_kernels() ? f32(x) : x; }
+
+struct ConvParts {
+  Part x;
+  std::optional<Part> before, after;  // of the same array
+};
+
+array conv(const ConvParts& p,
+           const Param& weight,
+           const std::optional<Param>& bias,
+           std::optional<Activation> act,
+           const std::shared_ptr<const Rows>& rows,
+           State& state) {
+  int B = p.x.of.shape(0), L = p.x.of.shape(1), C = p.x.heads * p.x.size, k = weight->shape(1);
+  Mixer m{.name = "causal_conv",
+          .y_shape = {B, L, C},
+          .state_shape = {B, k - 1, C},
+          .inputs = {input(p.x.of), *weight},
+          .run = {},
+          .composition = {}};
+  if (bias) m.inputs.push_back(**bias);
+  bool has_bias = bias.has_value(), with_state = state.has_value();
+  m.composition = [=](const Arrays& in, const State& before) {
+    array x = same(p.x, in[0]).flat();
+    if (p.before) x = mx::multiply(same(*p.before, in[0]).flat(), x);
+    Advanced a = detail::conv_composition(
+        x, in[1], has_bias ? std::optional(in[2]) : std::nullopt, before, *rows);
+    if (act) a.y = activate(a.y, *act);
+    if (p.after) a.y = mx::multiply(same(*p.after, in[0]).flat(), a.y);
+    return a;
+  };
+  bool silu = act == Activation::silu;
+  m.run = [=](const Arrays& in, Arrays& out) {
+    Reading read;
+    float* kept = out[1].data<float>();
+    cpu::CausalConv c{.rows = B,
+                      .tokens = L,
+                      .channels = C,
+                      .kernel = k,
+                      .x = read.sequence(same(p.x, in[0])),
+                      .before = {},
+                      .after = {},
+                      .weight = read.stored(in[1]),
+                      .bias = {},
+                      .silu = silu,
+                      .lengths = lengths_of(*rows),
+                      .old = with_state ? kept : nullptr,
+                      .next = kept,
+                      .y = out[0].data<float>()};
+    if (p.before) c.before = read.sequence(same(*p.before, in[0]));
+    if (p.after) c.after = read.sequence(same(*p.after, in[0]));
+    if (has_bias) c.bias = read.stored(in[2]);
+    cpu::causal_conv(c);
+  };
+  return advance(std::move(m), state);
 }
 
-/// ssm_steps in the chunks of Mamba 2's paper, from the logarithms of the decays.
-array ssm_chunks(const array& dx, const array& logs, const array& b, const array& c, array& s) {
-  array news = in_chunks(dx);
-  return through_chunks(in_chunks(c), in_chunks(b), chunk_decay(logs), dx.shape(1), s, [&](int i) {
-    return chunk(news, i);
-  });
-}
+struct DeltaParts {
+  Part q, k, v, decay, beta;  // the last two before softplus and sigmoid, if there are args
+  std::optional<DeltaArgs> args;
+};
 
-/// (I + a)^-1 for what stands below the diagonal of a (..., C, C): from the inverses of two blocks
-/// on the diagonal that of both, until the block is the whole.
-array unit_lower_inverse(const array& a) {
-  array inverse = mx::eye(kChunk);
-  for (int size = 1; size < kChunk; size *= 2) {
-    array block = mx::floor_divide(mx::arange(0, kChunk, mx::int32), array(size));
-    array odd = mx::equal(mx::remainder(block, array(2)), array(1));
-    array before = mx::equal(wide(mx::subtract(block, array(1))), mx::expand_dims(block, 0));
-    array below = mx::where(mx::logical_and(wide(odd), before), a, array(0.f));
-    inverse = mx::subtract(inverse, mx::matmul(mx::matmul(inverse, below), inverse));
-  }
-  return inverse;
-}
-
-/// delta_steps in chunks.  A token writes beta (v - s k), and s holds what the chunk's earlier
-/// tokens wrote: (I + a) news = beta (v - s0 k), where a, below its diagonal, is beta times the
-/// products of keys.
-/// Source: transformers qwen3_next, torch_chunk_gated_delta_rule.
-array delta_chunks(const array& q,
-                   const array& k,
-                   const array& v,
-                   const array& decay,
-                   const array& beta,
-                   array& s) {
-  ChunkDecay decays =
-      chunk_decay(mx::log(decay));  // of zero: the sums, minus infinity, give zeros again
-  array keys = in_chunks(k), by = in_chunks(wide(beta));
-  array products = mx::multiply(mx::matmul(keys, turned(keys)), decays.between);
-  array inverse = unit_lower_inverse(mx::multiply(products, by));
-  array solve = mx::multiply(inverse, turned(by));
-  array values = mx::matmul(solve, in_chunks(v));
-  array known = mx::matmul(solve, mx::multiply(keys, decays.since));
-  return through_chunks(in_chunks(q), keys, decays, v.shape(1), s, [&](int i) {
-    return mx::subtract(chunk(values, i), mx::matmul(chunk(known, i), turned(s)));
-  });
+array delta(const DeltaParts& d, const std::shared_ptr<const Rows>& rows, State& state) {
+  int B = d.v.of.shape(0), L = d.v.of.shape(1), H = d.v.heads, P = d.v.size, n = d.q.size;
+  Mixer m{
+      .name = "gated_delta",
+      .y_shape = {B, L, H, P},
+      .state_shape = {B, H, P, n},
+      .inputs = {input(d.q.of), input(d.k.of), input(d.v.of), input(d.decay.of), input(d.beta.of)},
+      .run = {},
+      .composition = {}};
+  if (d.args) m.inputs.push_back(*d.args->a_log), m.inputs.push_back(*d.args->dt_bias);
+  bool net = d.args.has_value(), with_state = state.has_value();
+  m.composition = [=](const Arrays& in, const State& before) {
+    array q = same(d.q, in[0]).headed(), k = same(d.k, in[1]).headed(),
+          v = same(d.v, in[2]).headed(), decay = same(d.decay, in[3]).flat(),
+          beta = same(d.beta, in[4]).flat();
+    return net ? detail::delta_net_composition(q, k, v, decay, beta, in[5], in[6], before, *rows)
+               : detail::delta_composition(q, k, v, decay, beta, before, *rows);
+  };
+  m.run = [=, heads = d.q.heads](const Arrays& in, Arrays& out) {
+    Reading read;
+    cpu::Sequence decay = read.sequence(same(d.decay, in[3])),
+                  beta = read.sequence(same(d.beta, in[4]));
+    std::vector<float> keep(size_t(B) * L * H), write(keep.size());
+    if (net)
+      cpu::time_steps({.rows = B,
+                       .tokens = L,
+                       .heads = H,
+                       .raw = decay,
+                       .bias = read.numbers(in[6]),
+                       .a_log = read.numbers(in[5]),
+                       .least = 0,
+                       .most = std::numeric_limits<float>::infinity(),
+                       .step = nullptr,
+                       .decay = keep.data(),
+                       .gate = beta,
+                       .open = write.data()});
+    else
+      detail::dense_rows(decay, B, L, H, keep.data()),
+          detail::dense_rows(beta, B, L, H, write.data());
+    float* kept = out[1].data<float>();
+    cpu::recurrence({.rows = B,
+                     .tokens = L,
+                     .heads = H,
+                     .key_heads = heads,
+                     .n = n,
+                     .p = P,
+                     .delta = true,
+                     .q = read.sequence(same(d.q, in[0])),
+                     .k = read.sequence(same(d.k, in[1])),
+                     .v = read.sequence(same(d.v, in[2])),
+                     .unit = net,
+                     .q_scale = 1 / std::sqrt(float(n)),
+                     .decay = keep.data(),
+                     .write = write.data(),
+                     .lengths = lengths_of(*rows),
+                     .before = with_state ? kept : nullptr,
+                     .after = kept,
+                     .y = out[0].data<float>()});
+  };
+  return mx::astype(advance(std::move(m), state), d.q.of.dtype());
 }
 
 }  // namespace
 
-array causal_conv(const array& x,
+Part::Part(const array& whole)
+    : of(whole), from(0), heads(whole.ndim() == 4 ? whole.shape(2) : 1), size(whole.shape(-1)) {}
+array Part::flat() const {
+  if (of.ndim() == 4) return mx::flatten(of, 2, 3);
+  if (heads * size == of.shape(2)) return of;
+  return mx::slice(of, {0, 0, from}, {of.shape(0), of.shape(1), from + heads * size});
+}
+array Part::headed() const { return of.ndim() == 4 ? of : mx::unflatten(flat(), 2, {heads, size}); }
+
+array causal_conv(const Part& x,
                   const Param& weight,
                   const std::optional<Param>& bias,
                   const Layer& layer,
-                  int slot) {
-  State& state = *layer.states.at(slot);
-  const Rows& rows = *layer.rows;
-  int B = x.shape(0), C = x.shape(2), keep = weight->shape(1) - 1;
-  array in = mx::concatenate({state ? *state : mx::zeros({B, keep, C}, x.dtype()), x}, 1);
-  if (rows.full) {
-    state = mx::contiguous(mx::slice(in, {0, in.shape(1) - keep, 0}, in.shape()));
-  } else {  // the inputs before a row's own end, not before the padding's
-    array first = mx::subtract(rows.ends(), rows.offset);
-    array columns = mx::add(mx::expand_dims(first, 1), mx::arange(0, keep, mx::int32));
-    state = mx::take_along_axis(in, mx::expand_dims(columns, -1), 1);
-  }
-  array y = mx::conv1d(in, *weight, 1, 0, 1, C);
-  return bias ? mx::add(y, **bias) : y;
+                  int slot,
+                  std::optional<Activation> act) {
+  std::optional<Activation> outside;
+  if (act && *act != Activation::silu && own_kernels()) std::swap(act, outside);
+  array y = conv({x, {}, {}}, weight, bias, act, layer.rows, *layer.states.at(slot));
+  y = mx::astype(y, x.of.dtype());
+  return outside ? activate(y, *outside) : y;
 }
 
-array ssm_scan(const array& x,
-               const array& dt_raw,
-               const array& b,
-               const array& c,
+array gated_conv(const array& thirds,
+                 const Param& weight,
+                 const std::optional<Param>& bias,
+                 const Layer& layer,
+                 int slot) {
+  int C = thirds.shape(2) / 3;
+  ConvParts parts{Part(thirds, 2 * C, 1, C), Part(thirds, 0, 1, C), Part(thirds, C, 1, C)};
+  array y = conv(parts, weight, bias, {}, layer.rows, *layer.states.at(slot));
+  return mx::astype(y, thirds.dtype());
+}
+
+array ssm_scan(const Part& x,
+               const Part& dt,
+               const Part& b,
+               const Part& c,
                const SsmArgs& args,
                const Layer& layer,
                int slot) {
+  int B = x.of.shape(0), L = x.of.shape(1), H = x.heads, P = x.size, n = b.size;
   State& state = *layer.states.at(slot);
-  const Rows& rows = *layer.rows;
-  int B = x.shape(0), L = x.shape(1), H = x.shape(2), P = x.shape(3);
-  array dt = mx::clip(
-      softplus(mx::add(f32(dt_raw), f32(*args.dt_bias))), array(args.dt_min), array(args.dt_max));
-  dt = without_padding(dt, rows, 0);
-  array logs = mx::negative(mx::multiply(dt, mx::exp(f32(*args.a_log))));
-  array dx = mx::multiply(wide(dt), f32(x));
-  array bs = for_heads(f32(b), H), cs = for_heads(f32(c), H);
-  array s = state_or_zeros(state, {B, H, P, b.shape(3)});
-  array y = L < kChunk ? ssm_steps(dx, mx::exp(logs), bs, cs, s) : ssm_chunks(dx, logs, bs, cs, s);
-  state = s;
-  return mx::astype(mx::add(y, mx::multiply(f32(x), wide(f32(*args.d)))), x.dtype());
+  auto rows = layer.rows;
+  Mixer m{.name = "ssm_scan",
+          .y_shape = {B, L, H, P},
+          .state_shape = {B, H, P, n},
+          .inputs = {input(x.of),
+                     input(dt.of),
+                     input(b.of),
+                     input(c.of),
+                     *args.a_log,
+                     *args.d,
+                     *args.dt_bias},
+          .run = {},
+          .composition = {}};
+  float least = args.dt_min, most = args.dt_max;
+  m.composition = [=](const Arrays& in, const State& before) {
+    return detail::ssm_composition(same(x, in[0]).headed(),
+                                   same(dt, in[1]).flat(),
+                                   same(b, in[2]).headed(),
+                                   same(c, in[3]).headed(),
+                                   {in[4], in[5], in[6], least, most},
+                                   before,
+                                   *rows);
+  };
+  m.run = [=, groups = b.heads, with_state = state.has_value()](const Arrays& in, Arrays& out) {
+    Reading read;
+    std::vector<float> step(size_t(B) * L * H), keep(step.size());
+    cpu::time_steps({.rows = B,
+                     .tokens = L,
+                     .heads = H,
+                     .raw = read.sequence(same(dt, in[1])),
+                     .bias = read.numbers(in[6]),
+                     .a_log = read.numbers(in[4]),
+                     .least = least,
+                     .most = most,
+                     .step = step.data(),
+                     .decay = keep.data()});
+    float* kept = out[1].data<float>();
+    cpu::recurrence({.rows = B,
+                     .tokens = L,
+                     .heads = H,
+                     .key_heads = groups,
+                     .n = n,
+                     .p = P,
+                     .q = read.sequence(same(c, in[3])),
+                     .k = read.sequence(same(b, in[2])),
+                     .v = read.sequence(same(x, in[0])),
+                     .decay = keep.data(),
+                     .write = step.data(),
+                     .skip = read.numbers(in[5]),
+                     .lengths = lengths_of(*rows),
+                     .before = with_state ? kept : nullptr,
+                     .after = kept,
+                     .y = out[0].data<float>()});
+  };
+  return mx::astype(advance(std::move(m), state), x.of.dtype());
 }
 
-array gated_delta(const array& q,
-                  const array& k,
-                  const array& v,
-                  const array& decay,
-                  const array& beta,
+array gated_delta(const Part& q,
+                  const Part& k,
+                  const Part& v,
+                  const Part& decay,
+                  const Part& beta,
                   const Layer& layer,
                   int slot) {
-  State& state = *layer.states.at(slot);
-  const Rows& rows = *layer.rows;
-  int B = v.shape(0), L = v.shape(1), H = v.shape(2), P = v.shape(3);
-  array qs = for_heads(f32(q), H), ks = for_heads(f32(k), H), vs = f32(v);
-  array keep = without_padding(f32(decay), rows, 1), write = without_padding(f32(beta), rows, 0);
-  array s = state_or_zeros(state, {B, H, P, q.shape(3)});
-  array y = (L < kChunk ? delta_steps : delta_chunks)(qs, ks, vs, keep, write, s);
-  state = s;
-  return mx::astype(y, q.dtype());
+  return delta({q, k, v, decay, beta, {}}, layer.rows, *layer.states.at(slot));
+}
+
+array gated_delta_net(const Part& q,
+                      const Part& k,
+                      const Part& v,
+                      const Part& a,
+                      const Part& b,
+                      const DeltaArgs& args,
+                      const Layer& layer,
+                      int slot) {
+  return delta({q, k, v, a, b, args}, layer.rows, *layer.states.at(slot));
+}
+
+array gated_norm(const array& y, const Part& gate, const Param& weight, const NormKind& kind) {
+  int B = y.shape(0), L = y.shape(1), D = Part(y).heads * Part(y).size;
+  Arrays in = {input(y), input(gate.of)};
+  if (weight) in.push_back(*weight);
+  auto compose = [=](const Arrays& x) -> Arrays {
+    std::optional<array> w;
+    if (x.size() > 2) w = x[2];
+    return {detail::gated_norm_composition(Part(x[0]).flat(), same(gate, x[1]).flat(), w, kind)};
+  };
+  if (!own_kernels()) return compose(in)[0];
+  auto run = [=](const Arrays& x, Arrays& out) {
+    Reading read;
+    auto mixed = detail::View<float>::in_order(x[0]);
+    detail::RowsView gates(x[1]);
+    cpu::GatedNorm g{.rows = B * L,
+                     .groups = kind.groups,
+                     .size = D / kind.groups,
+                     .x = mixed.data(),
+                     .gate = gates.data() + gate.from,
+                     .gate_row = gates.stride(),
+                     .weight = {},
+                     .period = 1,
+                     .eps = kind.eps,
+                     .gate_first = kind.gate_first,
+                     .y = out[0].data<float>()};
+    if (x.size() > 2) g.weight = read.stored(x[2]), g.period = x[2].shape(0);
+    cpu::gated_norm(g);
+  };
+  return mx::astype(detail::kernel("gated_norm", {B, L, D}, in, run, compose), y.dtype());
 }
 
 }  // namespace mlxcpp::ops

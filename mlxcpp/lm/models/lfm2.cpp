@@ -83,9 +83,7 @@ struct ShortConv {
   }
 
   array operator()(const array& x, const ops::Layer& layer) const {
-    auto p = mx::split(in(x), 3, -1);
-    array mixed = ops::causal_conv(mx::multiply(p[0], p[2]), conv, conv_bias, layer);
-    return out(mx::multiply(p[1], mixed));
+    return out(ops::gated_conv(in(x), conv, conv_bias, layer));
   }
   ops::LayerLayout layout() const {
     return {.kv = {}, .states = {{conv->shape(1) - 1, conv->shape(0)}}};

@@ -10,6 +10,35 @@
 #include <cstring>
 
 namespace mlxcpp::ops::detail {
+namespace {
+
+/// All of x, row by row wherever its numbers lie.
+void copy(const array& x, char* out) {
+  if (x.flags().row_contiguous) {
+    std::memcpy(out, x.data<char>(), x.nbytes());
+    return;
+  }
+  size_t size = x.itemsize();
+  std::vector<int> index(x.ndim());
+  for (size_t i = 0; i < x.size(); ++i, out += size) {
+    long at = 0;
+    for (size_t axis = 0; axis < index.size(); ++axis) at += index[axis] * long(x.strides()[axis]);
+    std::memcpy(out, x.data<char>() + at * long(size), size);
+    for (int axis = int(index.size()) - 1; axis >= 0 && ++index[axis] == x.shape(axis); --axis)
+      index[axis] = 0;
+  }
+}
+
+/// Each output of a node holds its inputs, so none of several could give its memory away.  Those of
+/// the others are not looked at any more; unless a gradient follows, which keeps the inputs anyway.
+void let_go(const std::vector<array>& inputs, std::vector<array>& outputs) {
+  for (auto& o : outputs)
+    if (o.is_tracer()) return;
+  for (auto& o : outputs)
+    if (&o.inputs() != &inputs) o.inputs().clear();
+}
+
+}  // namespace
 
 Kernel::Kernel(const char* name, Bind bind, Composition composition)
     : Primitive(mx::default_stream(mx::Device::cpu)),
@@ -30,12 +59,8 @@ Kernel::Kernel(const char* name, Run run, Composition composition)
 
 void Kernel::eval_cpu(const std::vector<array>& inputs, std::vector<array>& outputs) {
   auto& encoder = mx::cpu::get_command_encoder(stream());
-  struct Copy {
-    const char* from;
-    char* to;
-    size_t bytes;
-  };
-  std::vector<Copy> copies;
+  if (!reuse.empty()) let_go(inputs, outputs);
+  std::vector<std::pair<array, char*>> copies;
   for (size_t i = 0; i < outputs.size(); ++i) {
     int from = i < reuse.size() ? reuse[i] : -1;
     array& o = outputs[i];
@@ -44,12 +69,11 @@ void Kernel::eval_cpu(const std::vector<array>& inputs, std::vector<array>& outp
       o.copy_shared_buffer(inputs[from]);
     } else {
       o.set_data(mx::allocator::malloc(o.nbytes()));
-      if (from >= 0)
-        copies.push_back({inputs[from].data<char>(), o.data<char>(), inputs[from].nbytes()});
+      if (from >= 0) copies.emplace_back(array::unsafe_weak_copy(inputs[from]), o.data<char>());
     }
   }
   encoder.dispatch([copies, run = bind_(inputs, outputs)] {
-    for (auto& c : copies) std::memcpy(c.to, c.from, c.bytes);
+    for (auto& [from, to] : copies) copy(from, to);
     run();
   });
 }
