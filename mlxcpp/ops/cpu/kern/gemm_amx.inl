@@ -9,6 +9,7 @@ namespace {
 constexpr int kTile = 1024;      // bytes
 constexpr int kTileRows = 16;    // rows of activations, or outputs
 constexpr int kTileDepth = 32;   // columns
+constexpr int kCachedRows = 64;  // outputs of more rows are not kept in caches
 constexpr int kTileBlock = 640;  // about so many columns of two tiles' weights fit the first cache
 
 /// Columns of a block: of nearly equal size, multiples of kHalfPiece but for the last.
@@ -73,11 +74,18 @@ struct TilePanel {
   }
 };
 
+/// What is done beside the products: `rate` pieces of the next panel in `all` steps, and the next
+/// sums are brought nearer, `each` lines a step.
+struct TilePace {
+  int due, rate, all, each;
+  const float* sums;
+};
+
 /// Adds to tiles 0 ... 3: [half of the outputs][block of rows].  Loads of activations are hinted to
 /// leave the weights in the first cache.
 template <bool Two>
 inline void tile_products(
-    const TilePanel& a, const char* x, long x_block, TilePanel& next, int rate, int& due, int all) {
+    const TilePanel& a, const char* x, long x_block, TilePanel& next, TilePace& pace) {
   const char* w0 = a.tiles;
   const char* w1 = a.tiles + (size_t)a.steps * kTile;
   for (int s = 0; s < a.steps; ++s, w0 += kTile, w1 += kTile, x += kTile) {
@@ -93,7 +101,8 @@ inline void tile_products(
       _tile_dpbf16ps(1, 4, 7);
       _tile_dpbf16ps(3, 5, 7);
     }
-    for (due += rate; due >= all; due -= all) next.piece();
+    for (pace.due += pace.rate; pace.due >= pace.all; pace.due -= pace.all) next.piece();
+    for (int i = 0; i < pace.each; ++i, pace.sums += 16) __builtin_prefetch(pace.sums, 1);
   }
 }
 
@@ -116,25 +125,24 @@ inline void store_sums(float* sums) {
   }
 }
 
-/// 16 outputs from n on of 16 rows from m on, [output][row]; those after them are asked for.
-inline void write_tile(
-    const float* sums, int n, int outputs, int m, int rows, const OutputRows& y) {
-  __m512i r[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(sums + 16 * i);
-  transpose(r);
-  __mmask16 mask = outputs >= 16 ? 0xffff : (__mmask16)((1u << outputs) - 1);
-  __m512 bias = y.bias ? _mm512_maskz_loadu_ps(mask, y.bias + n) : _mm512_setzero_ps();
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) {
-    int row = m + i;
-    if (row >= rows) return;
-    if (row + 16 < rows)
-      __builtin_prefetch(y.data + (y.index ? y.index[row + 16] : row + 16) * y.stride + n, 1);
-    __m512 v = _mm512_add_ps(_mm512_castsi512_ps(r[i]), bias);
-    if (y.residual)
-      v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, y.residual + row * y.residual_stride + n));
-    _mm512_mask_storeu_ps(y.data + (y.index ? y.index[row] : row) * y.stride + n, mask, v);
+/// Part of a row of outputs.  Past: whole lines go past the caches, which want to keep activations
+/// and sums; scattered lines would be read first, at a tenth of the speed.
+template <bool Past>
+inline void write_row(
+    const float* sums, int count, float* out, const float* bias, const float* residual) {
+  int n = 0;
+  int head = (int)((64 - ((uintptr_t)out & 63)) & 63) / 4;
+  for (int size = head < count ? head : count; n < count;
+       n += size, size = count - n < 16 ? count - n : 16) {
+    if (size == 0) continue;
+    __mmask16 mask = (__mmask16)((1u << size) - 1);
+    __m512 v = _mm512_maskz_loadu_ps(mask, sums + n);
+    if (bias) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, bias + n));
+    if (residual) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, residual + n));
+    if (Past && size == 16 && ((uintptr_t)(out + n) & 63) == 0)
+      _mm512_stream_ps(out + n, v);
+    else
+      _mm512_mask_storeu_ps(out + n, mask, v);
   }
 }
 
@@ -142,8 +150,9 @@ inline void write_tile(
 /// rows when there are more than the tiles hold.
 inline size_t gemm_amx_scratch_bytes(int rows, int columns, int outputs) {
   size_t panels = (size_t)4 * tile_steps(tile_block(columns)) * kTile;
+  size_t lines = (size_t)(outputs + 15) / 16 * kTile;
   size_t pairs = (size_t)((outputs + 31) / 32) * ((rows + 31) / 32);
-  return panels + pairs * 4 * kTile;
+  return (panels > lines ? panels : lines) + pairs * 4 * kTile;
 }
 
 struct TileJob {
@@ -163,15 +172,19 @@ struct TileJob {
     char* tiles = scratch + (size_t)(p & 1) * 2 * tile_steps(depth) * kTile;
     return {decode, &w, from + 32 * n, to, column, count, tile_steps(count), tiles, 0, 0};
   }
-  float* sums() const { return (float*)(scratch + (size_t)4 * tile_steps(depth) * kTile); }
+  float* sums() const {
+    size_t panels = (size_t)4 * tile_steps(depth) * kTile,
+           lines = (size_t)(to - from + 15) / 16 * kTile;
+    return (float*)(scratch + (panels > lines ? panels : lines));
+  }
   template <bool Two>
-  void products(
-      const TilePanel& a, int p, int m, TilePanel& next, int rate, int& due, int all) const {
+  void products(const TilePanel& a, int p, int m, TilePanel& next, TilePace& pace) const {
     int block = inner ? p % blocks : p / pairs, n = inner ? p / blocks : p % pairs;
     const char* x =
         packed +
         ((size_t)block * (depth / kTileDepth) * row_blocks + (size_t)2 * m * a.steps) * kTile;
     float* sums = this->sums() + ((size_t)n * row_pairs + m) * kTile;
+    pace.sums = sums + kTile;
     if (block == 0) {
       _tile_zero(0);
       _tile_zero(1);
@@ -180,19 +193,35 @@ struct TileJob {
     } else if (!inner) {
       load_sums<Two>(sums);
     }
-    tile_products<Two>(a, x, (long)a.steps * kTile, next, rate, due, all);
+    tile_products<Two>(a, x, (long)a.steps * kTile, next, pace);
     if (!inner || block == blocks - 1) store_sums<Two>(sums);
   }
-  /// All outputs of a row one after the other: rows lie in pages of their own, and to come back to
-  /// a page for each pair of tiles costs more than the product.
+  /// All outputs of a row one after the other, for 16 rows at a time.
+  template <bool Past>
   void write() const {
-    const float* sums = this->sums();
-    for (int m = 0; m < row_blocks; ++m)
-      for (int n = 0; n < to - from; n += 16) {
-        const float* tile = sums + ((size_t)(n / 32) * row_pairs + m / 2) * kTile +
+    int width = (to - from + 15) / 16 * 16;
+    float* lines = (float*)scratch;  // the panels are done with
+    for (int m = 0; m < row_blocks; ++m) {
+      for (int n = 0; n < width; n += 16) {
+        const float* tile = sums() + ((size_t)(n / 32) * row_pairs + m / 2) * kTile +
                             (n / 16 % 2) * 512 + (m % 2) * 256;
-        write_tile(tile, from + n, to - from - n, 16 * m, rows, y);
+        __m512i r[16];
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(tile + 16 * i);
+        transpose(r);
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i) _mm512_store_si512(lines + i * width + n, r[i]);
       }
+      for (int i = 0; i < 16 && 16 * m + i < rows; ++i) {
+        int row = 16 * m + i;
+        write_row<Past>(lines + i * width,
+                        to - from,
+                        y.data + (y.index ? y.index[row] : row) * y.stride + from,
+                        y.bias ? y.bias + from : nullptr,
+                        y.residual ? y.residual + row * y.residual_stride + from : nullptr);
+      }
+    }
+    if (Past) _mm_sfence();
   }
   void run() const {
     configure_tiles();
@@ -202,15 +231,16 @@ struct TileJob {
     for (int p = 0; p < count; ++p) {
       TilePanel next = panel(p + 1 < count ? p + 1 : p);
       if (p + 1 == count) next.row = 2 * kTileRows;
-      int due = 0, rate = p + 1 < count ? next.pieces() : 0, all = current.steps * row_pairs;
+      int rate = p + 1 < count ? next.pieces() : 0, steps = current.steps;
+      TilePace pace = {0, rate, steps * row_pairs, inner ? 0 : 64 / steps, nullptr};
       for (int m = 0; m < row_pairs; ++m)
-        2 * m + 1 < row_blocks ? products<true>(current, p, m, next, rate, due, all)
-                               : products<false>(current, p, m, next, rate, due, all);
+        2 * m + 1 < row_blocks ? products<true>(current, p, m, next, pace)
+                               : products<false>(current, p, m, next, pace);
       next.rest();
       current = next;
     }
     _tile_release();
-    write();
+    rows > kCachedRows ? write<true>() : write<false>();
   }
 };
 
