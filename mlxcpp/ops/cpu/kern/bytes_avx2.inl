@@ -246,6 +246,10 @@ inline F gather_f16(const uint8_t* p, int stride, int n) {
   }
   return {_mm256_cvtph_ps(_mm_set_epi64x((long long)t[1], (long long)t[0]))};
 }
+inline void gather_two_f16(const uint8_t* p, int stride, int n, float* a, float* b) {
+  store(a, gather_f16(p, stride, n));
+  store(b, gather_f16(p + 2, stride, n));
+}
 inline void eight(uint64_t codes, float offset, float d, float times, float* s, float* z) {
   __m256i u = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)codes));
   F x = (F{_mm256_cvtepi32_ps(u)} - set(offset)) * set(d);

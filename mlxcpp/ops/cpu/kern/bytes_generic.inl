@@ -194,6 +194,10 @@ inline F gather_f16(const uint8_t* p, int stride, int n) {
   return load_f16(t);
 }
 /// s = (code - offset) * d of eight codes; z, where wanted, is so many times s.
+inline void gather_two_f16(const uint8_t* p, int stride, int n, float* a, float* b) {
+  store(a, gather_f16(p, stride, n));
+  store(b, gather_f16(p + 2, stride, n));
+}
 inline void eight(uint64_t codes, float offset, float d, float times, float* s, float* z) {
   uint8_t t[8];
   memcpy(t, &codes, 8);

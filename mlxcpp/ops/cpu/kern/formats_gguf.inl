@@ -27,9 +27,13 @@ struct Blocks {
     const uint8_t* p = row_of(w, row) + (long)first * kBytes;
     for (int i = 0; i < n; i += kWidth, p += kWidth * kBytes) {
       int count = n - i < kWidth ? n - i : kWidth;
-      F d = gather_f16(p, kBytes, count);
+      if constexpr (kOffset == 0) {
+        gather_two_f16(p, kBytes, count, s + i, z + i);
+        continue;
+      }
+      F d = gather_f16(p, kBytes, count);  // reads two bytes of the codes, too
       store(s + i, d);
-      store(z + i, kOffset ? d * set(-kOffset) : gather_f16(p + 2, kBytes, count));
+      store(z + i, d * set(-kOffset));
     }
   }
 };
