@@ -85,7 +85,7 @@ function(mlxcpp_test room subject)
   if(NOT ARG_LABELS)
     set(ARG_LABELS fast)
   endif()
-  if(room MATCHES "^(ops|nn|lm)$")
+  if(room MATCHES "^(ops|nn|lm|apps)$")
     list(APPEND ARG_SOURCES ${PROJECT_SOURCE_DIR}/tests/support/exact.cpp)
   endif()
   mlxcpp_program(${target} SOURCES ${subject}_test.cpp ${ARG_SOURCES}

@@ -1,6 +1,7 @@
 #include "mlxcpp/ops/basic.h"
 
 #include "mlxcpp/ops/cpu/elementwise.h"
+#include "mlxcpp/ops/detail/gates.h"
 #include "mlxcpp/ops/detail/kernel.h"
 #include "mlxcpp/ops/detail/view.h"
 #include "mlxcpp/ops/device.h"
@@ -21,16 +22,6 @@ using Arrays = std::vector<array>;
 /// Whether our kernels compute this: float32 that is not empty.
 bool ours(const array& x) {
   return x.dtype() == mx::float32 && x.size() > 0 && x.ndim() > 0 && own_kernels();
-}
-
-cpu::Act act_of(Activation a) {
-  switch (a) {
-    case Activation::silu: return cpu::Act::silu;
-    case Activation::gelu: return cpu::Act::gelu;
-    case Activation::gelu_tanh: return cpu::Act::gelu_tanh;
-    case Activation::relu2: break;
-  }
-  return cpu::Act::relu2;
 }
 
 /// A node that maps the numbers of one array in order.
@@ -56,7 +47,7 @@ array softcap_of_mlx(const array& x, float cap);
 array rms_norm(const array& x, const Param& weight, float eps) {
   std::optional<array> w;
   if (weight) w = mx::astype(*weight, x.dtype());
-  if (!ours(x)) return rms_norm_of_mlx(x, w, eps);
+  if (!ours(x) || (w && w->shape() != mx::Shape{x.shape(-1)})) return rms_norm_of_mlx(x, w, eps);
   auto run = [eps](const Arrays& in, Arrays& out) {
     auto v = detail::View<float>::in_order(in[0]);
     int size = in[0].shape(-1), rows = int(in[0].size() / size_t(size));
@@ -74,7 +65,8 @@ array rms_norm(const array& x, const Param& weight, float eps) {
 
 array layer_norm(const array& x, const Param& weight, const Param& bias, float eps) {
   array w = mx::astype(*weight, x.dtype()), b = mx::astype(*bias, x.dtype());
-  if (!ours(x)) return mx::fast::layer_norm(x, w, b, eps);
+  mx::Shape last{x.shape(-1)};
+  if (!ours(x) || w.shape() != last || b.shape() != last) return mx::fast::layer_norm(x, w, b, eps);
   auto run = [eps](const Arrays& in, Arrays& out) {
     auto v = detail::View<float>::in_order(in[0]), scale = detail::View<float>::in_order(in[1]),
          shift = detail::View<float>::in_order(in[2]);
@@ -101,7 +93,7 @@ array activate(const array& x, Activation a) {
   return mapped(
       "Activate",
       x,
-      [act = act_of(a)](const float* v, long n, float* y) { cpu::activate(v, act, n, y); },
+      [act = detail::act_of(a)](const float* v, long n, float* y) { cpu::activate(v, act, n, y); },
       [a](const Arrays& in) -> Arrays { return {activate_of_mlx(in[0], a)}; });
 }
 
@@ -110,7 +102,7 @@ array gated(const array& gate, const array& up, const Glu& how) {
     return gated_of_mlx(gate, up, how);
   auto run = [how](const Arrays& in, Arrays& out) {
     RowsView g(in[0]), u(in[1]);
-    cpu::Gate kind = {act_of(how.act), how.limit, how.slope, how.shift};
+    cpu::Gate kind = detail::gate_of(how);
     cpu::gated(g.data(),
                g.stride(),
                u.data(),

@@ -131,6 +131,7 @@ void run_experts(const Bound& b, const Glu& glu, const std::vector<array>& in, a
 
 array experts(const array& x, const array& chosen, const array& weights, const ExpertWeights& w) {
   auto bound = own_kernels() && x.dtype() == mx::float32 ? bind(w) : std::nullopt;
+  if (bound && x.shape(-1) != bound->up->inputs()) bound.reset();  // MLX says what does not fit
   if (!bound) return composed(x, chosen, weights, w);
   auto run = [b = *bound, glu = w.glu](const std::vector<array>& in, std::vector<array>& out) {
     run_experts(b, glu, in, out[0]);

@@ -95,9 +95,20 @@ array numbers_of_blocks(const WeightData& w) {
 std::shared_ptr<const detail::BoundWeight> kernel_weight(const array& x, const Weight& w) {
   if (!own_kernels() || x.dtype() != mx::float32 || x.size() == 0) return {};
   auto bound = detail::BoundWeight::of(w);
-  if (!bound || !bound->stacked()) return bound;
+  if (!bound || x.shape(-1) != bound->inputs()) return {};  // MLX says what does not fit
+  if (!bound->stacked()) return bound;
   bool heads = x.ndim() == 4 && (x.shape(1) == 1 || x.shape(1) == bound->stacked());
   return heads && !bound->bias() ? bound : nullptr;
+}
+
+/// The same for linear_back.
+std::shared_ptr<const detail::BoundWeight> turned_weight(const array& x, const Weight& w) {
+  if (!own_kernels() || x.dtype() != mx::float32 || x.size() == 0) return {};
+  auto bound = detail::BoundWeight::of(w);
+  if (!bound || x.shape(-1) != bound->outputs()) return {};
+  if (!bound->stacked()) return bound;
+  bool heads = x.ndim() == 4 && (x.shape(1) == 1 || x.shape(1) == bound->stacked());
+  return heads ? bound : nullptr;
 }
 
 /// Calls f(matrix, x, rows, y) for each matrix of a stack and each row of the batch, or once.
@@ -230,7 +241,11 @@ mx::Dtype WeightData::dtype() const {
 
 array linear(const array& x, const Weight& w, const std::optional<array>& residual) {
   auto bound = kernel_weight(x, w);
-  if (bound && !(bound->stacked() && residual)) return own_linear(x, {w}, {bound}, residual)[0];
+  if (bound && residual &&
+      (bound->stacked() || residual->shape().back() != bound->outputs() ||
+       residual->size() / bound->outputs() != x.size() / bound->inputs()))
+    bound = nullptr;
+  if (bound) return own_linear(x, {w}, {bound}, residual)[0];
   return composed_linear(x, *w, residual);
 }
 
@@ -245,7 +260,7 @@ std::vector<array> linear_all(const array& x, const std::vector<Weight>& weights
 }
 
 array linear_back(const array& x, const Weight& w) {
-  auto bound = kernel_weight(x, w);
+  auto bound = turned_weight(x, w);
   return bound ? own_linear_back(x, w, bound) : product(x, *w, false);
 }
 

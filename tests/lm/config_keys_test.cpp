@@ -4,6 +4,7 @@
 #include "mlxcpp/lm/factory.h"
 #include "mlxcpp/lm/models/models.h"
 #include "mlxcpp/nn/checkpoint.h"
+#include "mlxcpp/ops/device.h"
 #include "tests/support/golden.h"
 #include "tests/support/temp_dir.h"
 
@@ -211,7 +212,8 @@ TEST_P(ConfigKeys, that_are_read_each_change_a_golden) {
   std::set<std::string> keys;
   for (auto& row : rows) {
     std::vector<std::string> asked;
-    ASSERT_LT(distance(row, row.config, &asked), 1e-4f) << row.name;
+    // Our kernels round activations to 16 bits before they meet packed weights.
+    ASSERT_LT(distance(row, row.config, &asked), ops::own_kernels() ? 1e-3f : 1e-4f) << row.name;
     keys.insert(asked.begin(), asked.end());
   }
   for (auto& key : keys) {

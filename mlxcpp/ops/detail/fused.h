@@ -61,6 +61,7 @@ class BoundMlp {
   static std::shared_ptr<const BoundMlp> of(const Mlp& m);
   bool operator==(const BoundMlp&) const;
 
+  int inputs() const { return up_->inputs(); }
   int outputs() const { return down_->outputs(); }
   /// y = down(act(gate(x)) * up(x)) + residual, for so many rows.
   void run(const float* x, const float* residual, float* y, int rows) const;
@@ -73,6 +74,7 @@ class BoundMlp {
 class BoundLayer {
  public:
   static std::shared_ptr<const BoundLayer> of(const LayerPlan& p);
+  int size() const { return attn_->outputs(); }
 
   /// h: (B, L, D) -> y.
   void run(const float* h, float* y, const Rows& rows, const BoundAttention::Keys& keys) const;

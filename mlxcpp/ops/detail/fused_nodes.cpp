@@ -15,8 +15,12 @@ std::vector<array> no_composition(const std::vector<array>&) {
   throw Error(ErrorKind::internal, "a fused layer can not be traced");
 }
 
+/// Whether x can be the input of a node, (..., size); what does not fit is MLX's to complain about.
 bool usable(const array& x) {
   return own_kernels() && x.dtype() == mx::float32 && !x.is_tracer() && x.size() > 0;
+}
+bool of_pass(const array& x, int size, const Rows& rows) {
+  return x.shape() == mx::Shape{rows.batch, rows.length, size};
 }
 
 /// A node over (h, [residual], [keys, values]) that gives y and the keys and values with the pass
@@ -71,7 +75,8 @@ std::optional<array> fused_attention(const array& x,
                                      const std::optional<array>& residual) {
   if (!usable(x) || (residual && !usable(*residual)) || !plain_pass(*layer.rows)) return {};
   auto bound = BoundAttention::of(a);
-  if (!bound) return {};
+  if (!bound || !of_pass(x, bound->inputs(), *layer.rows)) return {};
+  if (residual && !of_pass(*residual, bound->outputs(), *layer.rows)) return {};
   std::vector<array> inputs{dense_float(x)};
   if (residual) inputs.push_back(dense_float(*residual));
   mx::Shape shape = x.shape();
@@ -86,11 +91,12 @@ std::optional<array> fused_attention(const array& x,
 std::optional<array> fused_mlp(const array& x, const Mlp& m, const std::optional<array>& residual) {
   if (!usable(x) || (residual && !usable(*residual))) return {};
   auto bound = BoundMlp::of(m);
-  if (!bound) return {};
+  if (!bound || x.shape(-1) != bound->inputs()) return {};
   std::vector<array> inputs{dense_float(x)};
   if (residual) inputs.push_back(dense_float(*residual));
   mx::Shape shape = x.shape();
   shape.back() = bound->outputs();
+  if (residual && residual->shape() != shape) return {};
   auto run = [bound](const std::vector<array>& in, std::vector<array>& out) {
     const float* add = in.size() > 1 ? in[1].data<float>() : nullptr;
     bound->run(in[0].data<float>(), add, out[0].data<float>(), int(in[0].size() / in[0].shape(-1)));
@@ -101,7 +107,7 @@ std::optional<array> fused_mlp(const array& x, const Mlp& m, const std::optional
 std::optional<array> fused_layer(const array& h, const LayerPlan& plan, const Layer& layer) {
   if (!usable(h) || !plain_pass(*layer.rows)) return {};
   auto bound = BoundLayer::of(plan);
-  if (!bound) return {};
+  if (!bound || !of_pass(h, bound->size(), *layer.rows)) return {};
   auto run = [bound, rows = layer.rows](
                  const float* x, const float*, float* y, const BoundAttention::Keys& keys) {
     bound->run(x, y, *rows, keys);
