@@ -224,8 +224,9 @@ Chosen choose(const Settings& s) {
 }
 
 std::mutex guard;
+/// Never destroyed: MLX's threads may still compute while the program ends.
 std::optional<Chosen>& slot() {
-  static std::optional<Chosen> chosen;
+  static auto& chosen = *new std::optional<Chosen>;
   return chosen;
 }
 

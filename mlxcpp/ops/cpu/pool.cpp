@@ -189,8 +189,9 @@ void Pool::run_erased(int chunks, void (*call)(void*, int), void* body) {
 }
 
 namespace {
+/// Never destroyed: MLX's threads may still compute while the program ends.
 std::unique_ptr<Pool>& shared_pool() {
-  static std::unique_ptr<Pool> pool = std::make_unique<Pool>(usable_threads());
+  static auto& pool = *new std::unique_ptr<Pool>(std::make_unique<Pool>(usable_threads()));
   return pool;
 }
 }  // namespace
