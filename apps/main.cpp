@@ -57,6 +57,7 @@ class Command {
                       add_tokenize,
                       add_models,
                       add_logits,
+                      add_perplexity,
                       add_bench,
                       add_completion,
                       add_help})

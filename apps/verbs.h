@@ -20,6 +20,7 @@ Verb add_info(CLI::App& command);
 Verb add_tokenize(CLI::App& command);
 Verb add_models(CLI::App& command);
 Verb add_logits(CLI::App& command);
+Verb add_perplexity(CLI::App& command);
 Verb add_bench(CLI::App& command);
 Verb add_completion(CLI::App& command);
 

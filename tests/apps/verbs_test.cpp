@@ -16,8 +16,16 @@
 namespace mlxcpp::test {
 namespace {
 
-const char* const kVerbs[] = {
-    "generate", "chat", "info", "tokenize", "models", "logits", "bench", "completion", "help"};
+const char* const kVerbs[] = {"generate",
+                              "chat",
+                              "info",
+                              "tokenize",
+                              "models",
+                              "logits",
+                              "perplexity",
+                              "bench",
+                              "completion",
+                              "help"};
 
 std::string tiny() { return tiny_model().string(); }
 
