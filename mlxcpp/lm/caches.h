@@ -3,6 +3,7 @@
 #pragma once
 
 #include "mlxcpp/lm/input.h"
+#include "mlxcpp/lm/kv_quant.h"
 #include "mlxcpp/ops/kv.h"
 
 #include <cstdint>
@@ -19,13 +20,18 @@ struct CacheOptions {
   bool rotate = true;   // layers with a window keep only the window
   int max_kv_size = 0;  // > 0: every attention keeps only the first `keep` and the last tokens
   int keep = 4;
+  KvQuant quant = {};
 
   void validate() const;  ///< throws InputError naming the field
 };
 
 /// What one layer holds, in the classes and the order of mlx-lm's `state` (0.32.2):
 /// KVCache [keys, values] {offset}; RotatingKVCache [keys, values] {offset, keep, max_size, _idx};
-/// ArraysCache [states...]; CacheList: its parts.  Keys are (1, K, S, d), oldest first.
+/// ChunkedKVCache [keys, values] {offset, chunk_size, start_position}; QuantizedKVCache [keys,
+/// scales, biases, the same of values] {offset, group_size, bits}; ArraysCache [states...];
+/// CacheList: its parts.  Keys are (1, K, S, d), oldest first.  Of our own: QuantizedKVCache with
+/// {offset, group_size, bits of keys, bits of values}, where numbers of 0 bits are one array; and
+/// QuantizedRotatingKVCache, the same after {offset, keep, max_size, _idx}.
 struct CacheState {
   std::string class_name;
   std::vector<std::optional<array>> arrays;
@@ -33,8 +39,8 @@ struct CacheState {
   std::vector<CacheState> parts;
 };
 
-class CacheStore;  // cache/store.h
-
+/// A batch is its rows: each has storage of its own, at an offset of its own, so that rows come and
+/// go without copying.
 class Caches {
  public:
   Caches();  ///< no cache: every pass sees itself only
@@ -43,12 +49,16 @@ class Caches {
   Caches& operator=(Caches&&) noexcept;
   ~Caches();
 
-  bool empty() const { return layers_.empty(); }
-  int rows() const { return int(consumed_.size()); }
-  const std::vector<int>& consumed() const { return consumed_; }
+  bool empty() const { return none_; }
+  int rows() const { return int(rows_.size()); }
+  std::vector<int> consumed() const;  ///< tokens of each row
 
-  /// A copy that shares storage until one of the two writes.
+  /// A copy that shares what is stored; neither ever sees what the other adds.
   Caches fork() const;
+  /// A batch of the very rows of these: what a pass adds to it, they have.
+  static Caches together(const std::vector<Caches*>& parts);
+  /// A hint: each row is going to hold so many tokens.
+  void reserve(int tokens);
   /// False with recurrent states, or once a store that forgets has forgotten something.
   bool trimmable() const;
   /// Forgets the last n[b] tokens of row b.  Throws InputError, changing nothing, when a row has
@@ -63,24 +73,28 @@ class Caches {
   void rollback(const Mark& mark);
 
   void keep_rows(const std::vector<int>& rows);  ///< reorders, drops or repeats rows
-  /// Appends the rows of caches of the same layout and options; throws InputError for others.
+  /// Appends copies (see fork) of the rows of caches of the same layout and options; throws
+  /// InputError for others.
   void join(const Caches& other);
 
-  std::uint64_t nbytes() const;
+  std::uint64_t nbytes() const;  ///< that these keep alive; what rows share counts once
+  /// Of several caches together.
+  static std::uint64_t nbytes(const std::vector<const Caches*>& all);
   std::vector<array> arrays() const;  ///< all that must be evaluated with each step
 
   /// Of caches with one row.  Throws InputError for more, and when `state` does not fit.
   std::vector<CacheState> state() const;
   void set_state(const std::vector<CacheState>& state);
 
-  /// Called by LanguageModel only: opens a pass that adds `in` to every row.  `scratch` holds the
-  /// states of a pass without a cache.
-  ops::Pass begin(const CacheLayout& layout, const Input& in, std::vector<ops::State>& scratch);
+  /// Called by LanguageModel only: opens a pass that adds `in` to every row, which may write states
+  /// of its own without a cache; and takes back the states of one that went well.
+  ops::Pass begin(const CacheLayout& layout, const Input& in);
+  void end(ops::Pass& pass);
 
  private:
-  struct LayerCaches;
-  std::vector<std::unique_ptr<LayerCaches>> layers_;
-  std::vector<int> consumed_, rope_shift_;
+  struct Row;
+  std::vector<std::shared_ptr<Row>> rows_;
+  bool none_ = true;
 };
 
 }  // namespace mlxcpp::lm

@@ -30,16 +30,17 @@ constexpr const char* kReadElsewhere[] = {
 }  // namespace
 
 array LanguageModel::hidden(const Input& in, Caches& caches) const {
-  Caches before = caches.fork();
+  auto before = caches.mark();
   try {
-    std::vector<ops::State> scratch;
-    ops::Pass pass = caches.begin(layout(), in, scratch);
+    ops::Pass pass = caches.begin(layout(), in);
     adapter_rows_->reset();
     if (!in.adapters.empty())
       *adapter_rows_ = array(in.adapters.data(), {int(in.adapters.size())}, mx::int32);
-    return run(in, pass);
+    array h = run(in, pass);
+    caches.end(pass);
+    return h;
   } catch (...) {
-    caches = std::move(before);
+    caches.rollback(*before);
     throw;
   }
 }

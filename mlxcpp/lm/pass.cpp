@@ -1,6 +1,6 @@
 // Opening a forward pass: the checks of its input, and what each layer may use.
 #include "mlxcpp/base/error.h"
-#include "mlxcpp/lm/cache/layer_caches.h"
+#include "mlxcpp/lm/cache/row.h"
 #include "mlxcpp/lm/caches.h"
 #include "mlxcpp/nn/weights.h"
 
@@ -50,36 +50,53 @@ void check(const Input& in, std::optional<int> cache_rows) {
 
 }  // namespace
 
-ops::Pass Caches::begin(const CacheLayout& layout,
-                        const Input& in,
-                        std::vector<ops::State>& scratch) {
+ops::Pass Caches::begin(const CacheLayout& layout, const Input& in) {
   check(in, empty() ? std::nullopt : std::optional(this->rows()));
   int B = in.tokens.shape(0), L = in.tokens.shape(1);
   auto lengths = in.lengths.empty() ? std::vector<int>(B, L) : in.lengths;
   auto rows =
-      std::make_shared<ops::Rows>(B, L, empty() ? std::vector<int>(B, 0) : consumed_, lengths);
+      std::make_shared<ops::Rows>(B, L, empty() ? std::vector<int>(B, 0) : consumed(), lengths);
   rows->spans = in.spans;
   rows->positions = in.positions;
-  const std::vector<int>& shift = in.rope_shift.empty() ? rope_shift_ : in.rope_shift;
+  std::vector<int> shift = in.rope_shift;
+  if (shift.empty())
+    for (int b = 0; b < B; ++b) shift.push_back(empty() ? 0 : rows_[b]->rope_shift);
   bool shifted = std::any_of(shift.begin(), shift.end(), [](int s) { return s != 0; });
   if (!in.positions && shifted)
     rows->positions = mx::add(rows->index, array(shift.data(), {B, 1}, mx::int32));
-  if (!empty()) rope_shift_ = std::vector(shift);
-  for (int b = 0; !empty() && b < B; ++b) consumed_[b] += lengths[b];
+  for (int b = 0; !empty() && b < B; ++b)
+    rows_[b]->rope_shift = shift[b], rows_[b]->consumed += lengths[b];
 
-  size_t states = 0;
-  for (auto& l : layout) states += l.states.size();
-  scratch.assign(empty() ? states : 0, std::nullopt);
-  ops::Pass pass{rows, {}};
-  for (size_t i = 0, used = 0; i < layout.size(); ++i) {
+  ops::Pass pass{rows};
+  for (size_t i = 0; i < layout.size(); ++i) {
     ops::Layer layer{rows, {}, {}};
-    for (size_t k = 0; k < layout[i].kv.size(); ++k)
-      layer.kv.push_back(empty() ? nullptr : layers_[i]->kv[k].get());
-    for (size_t k = 0; k < layout[i].states.size(); ++k)
-      layer.states.push_back(empty() ? &scratch[used++] : &layers_[i]->states[k]);
+    for (size_t k = 0; k < layout[i].kv.size(); ++k) {
+      layer.kv.push_back(nullptr);
+      if (empty()) continue;
+      std::vector<CacheStore*> stores;
+      for (auto& r : rows_) stores.push_back(r->layers[i].kv[k].get());
+      pass.stores.push_back(std::make_shared<RowsKv>(std::move(stores)));
+      layer.kv.back() = pass.stores.back().get();
+    }
+    for (size_t k = 0; k < layout[i].states.size(); ++k) {
+      std::vector<const RowState*> states;
+      for (auto& r : rows_) states.push_back(&r->layers[i].states[k]);
+      pass.states.push_back(empty() ? std::nullopt : gathered(states));
+      layer.states.push_back(&pass.states.back());
+    }
     pass.layers.push_back(std::move(layer));
   }
   return pass;
+}
+
+void Caches::end(ops::Pass& pass) {
+  for (size_t i = 0; !empty() && i < pass.layers.size(); ++i)
+    for (size_t k = 0; k < pass.layers[i].states.size(); ++k) {
+      ops::State& state = *pass.layers[i].states[k];
+      if (!state) continue;
+      auto whole = std::make_shared<const array>(*state);
+      for (int b = 0; b < rows(); ++b) rows_[b]->layers[i].states[k] = RowState(whole, b);
+    }
 }
 
 }  // namespace mlxcpp::lm

@@ -39,9 +39,9 @@ KeyIndexer::KeyIndexer(Scope s, const IndexerShape& c, const LatentShape& latent
       rope(make_rope(c, latent.rope, latent.qk_rope_head_dim)),
       topk(c.index_topk) {}
 
-std::optional<array> KeyIndexer::operator()(const array& x,
-                                            const array& query_source,
-                                            const ops::Layer& layer) const {
+ops::ChosenKeys KeyIndexer::operator()(const array& x,
+                                       const array& query_source,
+                                       const ops::Layer& layer) const {
   array queries = ops::split_heads(q(query_source), k.w->outputs());
   array key = mx::expand_dims(ops::layer_norm(k(x), norm_weight, norm_bias, kEps), 1);
   array turned = ops::rope(key, rope, layer);

@@ -27,9 +27,9 @@ struct KeyIndexer {
 
   /// Keys of the second store of the layer: (B, 1, L, S) bool, or nothing where all are left.
   /// `query_source`: LatentAttention's.
-  std::optional<array> operator()(const array& x,
-                                  const array& query_source,
-                                  const ops::Layer& layer) const;
+  ops::ChosenKeys operator()(const array& x,
+                             const array& query_source,
+                             const ops::Layer& layer) const;
   ops::KvLayout layout() const;
 };
 

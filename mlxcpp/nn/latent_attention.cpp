@@ -66,7 +66,7 @@ array LatentAttention::query_source(const array& x) const {
 array LatentAttention::attend(const array& x,
                               const array& source,
                               const ops::Layer& layer,
-                              const std::optional<array>& chosen) const {
+                              const ops::ChosenKeys& chosen) const {
   int heads = up.up_k->value->shape(0);  // a shard has fewer
   array queries = ops::split_heads(q(source), q.w->outputs() / heads);
   auto query = ops::split_at(queries, {queries.shape(-1) - rope.dims});

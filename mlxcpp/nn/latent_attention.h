@@ -44,7 +44,7 @@ struct LatentAttention {
   array attend(const array& x,
                const array& query_source,
                const ops::Layer& layer,
-               const std::optional<array>& chosen = {}) const;
+               const ops::ChosenKeys& chosen = {}) const;
   array operator()(const array& x, const ops::Layer& layer) const {
     return attend(x, query_source(x), layer);
   }

@@ -4,6 +4,9 @@
 #include "mlxcpp/ops/kv.h"
 #include "mlxcpp/ops/linear.h"
 
+#include <optional>
+#include <vector>
+
 namespace mlxcpp::ops {
 
 struct AttentionArgs {
@@ -24,19 +27,22 @@ struct LatentArgs {
   Weight up_k, up_v;
   float scale;
 };
+/// For each part of a view: (rows, 1, L, S) bool, or nothing where all keys are chosen.
+using ChosenKeys = std::vector<std::optional<array>>;
+
 /// q_nope: (B, H, L, n), q_rope: (B, H, L, p) -> (B, H, L, dv).  Absorbed or expanded is chosen
-/// here.  `chosen`: (B, 1, L, S) bool, keys that an indexer left.
+/// here.  `chosen`: keys that an indexer left; empty: all.
 array latent_attention(const array& q_nope,
                        const array& q_rope,
                        const KvView& kv,
                        const LatentArgs& args,
-                       const std::optional<array>& chosen = {});
+                       const ChosenKeys& chosen = {});
 
 /// Keys that an indexer leaves to each query: the k of those that it may see which score best, and
 /// all that score as much as the last of them.  A score is the sum over heads of weight times
-/// max(q . key, 0).  q: (B, H, L, d), weights: (B, L, H), keys: a view of k (B, 1, S, d)
-/// -> (B, 1, L, S) bool; nothing where there are no more than k keys.  Gradients stop.
-std::optional<array> best_keys(const array& q, const array& weights, const KvView& keys, int k);
+/// max(q . key, 0).  q: (B, H, L, d), weights: (B, L, H), keys: a view of k (B, 1, S, d).  All are
+/// chosen where there are no more than k keys.  Gradients stop.
+ChosenKeys best_keys(const array& q, const array& weights, const KvView& keys, int k);
 
 array split_heads(const array& x, int head_dim);  ///< (B, L, H*d) -> (B, H, L, d), whatever H is
 array merge_heads(const array& x);                ///< (B, H, L, d) -> (B, L, H*d)

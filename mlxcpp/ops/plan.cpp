@@ -10,7 +10,8 @@ KvLayout layout(const SelfAttention& a) {
   return {.heads = a.k->outputs() / a.head_dim,
           .k_dim = a.head_dim,
           .v_dim = a.v->outputs() / (a.k->outputs() / a.head_dim),
-          .window = a.args.window ? a.args.window : a.args.chunk};
+          .window = a.args.window ? a.args.window : a.args.chunk,
+          .chunked = !a.args.window && a.args.chunk > 0};
 }
 
 array norm(const array& x, const Norm& n) { return rms_norm(x, n.weight, n.eps); }

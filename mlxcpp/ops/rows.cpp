@@ -33,6 +33,18 @@ array Rows::valid() const {
   return mx::less(mx::arange(0, length, mx::int32), mx::expand_dims(ints(lengths), 1));
 }
 
+std::shared_ptr<const Rows> Rows::row(int b) const {
+  each_.resize(batch);
+  if (each_[b]) return each_[b];
+  auto one = std::make_shared<Rows>(1, length, std::vector{offsets[b]}, std::vector{lengths[b]});
+  if (spans) one->spans = mx::slice(*spans, {b, 0}, {b + 1, length});
+  if (positions && positions->ndim() == 2)
+    one->positions = mx::slice(*positions, {b, 0}, {b + 1, length});
+  else if (positions)
+    one->positions = mx::slice(*positions, {0, b, 0}, {positions->shape(0), b + 1, length});
+  return each_[b] = std::move(one);
+}
+
 array Rows::ends() const { return mx::add(offset, ints(lengths)); }
 
 }  // namespace mlxcpp::ops

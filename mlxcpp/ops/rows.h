@@ -3,6 +3,7 @@
 
 #include "mlxcpp/ops/mx.h"
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -26,6 +27,11 @@ struct Rows {
   int longest_end() const;
   array valid() const;  ///< (B, L) bool
   array ends() const;   ///< (B,) int32: offset + valid tokens
+  /// Row b by itself, (1, L); made once.
+  std::shared_ptr<const Rows> row(int b) const;
+
+ private:
+  mutable std::vector<std::shared_ptr<const Rows>> each_;
 };
 
 class KvStore;
@@ -39,9 +45,12 @@ struct Layer {
   std::vector<State*> states;
 };
 
+/// Its layers point into `stores` and `states`, which end with it.
 struct Pass {
   std::shared_ptr<const Rows> rows;
-  std::vector<Layer> layers;
+  std::vector<Layer> layers = {};
+  std::vector<std::shared_ptr<KvStore>> stores = {};
+  std::deque<State> states = {};
 };
 
 }  // namespace mlxcpp::ops

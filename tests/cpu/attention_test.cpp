@@ -23,7 +23,11 @@ const float kNan = std::numeric_limits<float>::quiet_NaN();
 /// An attention and all its arrays.  Keys and values lie in a store with room for more, which holds
 /// what is not a number.
 struct Given {
-  Attention a{};
+  struct Call : Attention {
+    int keys = 0;  // of every row
+    Heads k, v;
+    int kept_first = 0, kept_last = 0;
+  } a{};
   Floats q, k, v, out, sinks;
   std::vector<int> offsets, ends, index, spans;
   std::vector<unsigned char> allowed;
@@ -51,15 +55,39 @@ struct Given {
     a.out_token = long(heads) * v_size;
   }
 
-  Floats run() {
-    a.q.data = q.data(), a.k.data = k.data(), a.v.data = v.data(), a.out = out.data();
-    a.offsets = offsets.data(), a.ends = ends.data();
+  Floats run() { return run({a.keys}); }
+
+  /// Row by row, the keys cut into pieces of so many; what is left is the last one.
+  Floats run(const std::vector<int>& cuts) {
+    a.q.data = q.data(), a.out = out.data();
     a.sinks = sinks.empty() ? nullptr : sinks.data();
-    a.key_index = index.empty() ? nullptr : index.data();
     a.spans = spans.empty() ? nullptr : spans.data();
-    a.allowed = allowed.empty() ? nullptr : allowed.data();
+    std::vector<std::vector<KeyPiece>> pieces(a.rows);
+    std::vector<RowKeys> rows;
+    for (int b = 0; b < a.rows; ++b) {
+      for (size_t i = 0, from = 0; int(from) < a.keys; ++i) {
+        int n = std::min(i < cuts.size() ? cuts[i] : a.keys, a.keys - int(from));
+        pieces[b].push_back({piece(k, a.k, b, long(from)), piece(v, a.v, b, long(from)), n});
+        from += n;
+      }
+      rows.push_back({.pieces = pieces[b].data(),
+                      .count = int(pieces[b].size()),
+                      .keys = a.keys,
+                      .offset = offsets[b],
+                      .end = ends[b],
+                      .index = index.empty() ? nullptr : &index[b * a.keys],
+                      .kept_first = a.kept_first,
+                      .kept_last = a.kept_last,
+                      .allowed = allowed.empty() ? nullptr : &allowed[b * a.queries * a.keys]});
+    }
+    a.Attention::keys = rows.data();
     attention(a);
     return out;
+  }
+  static KeyNumbers piece(const Floats& x, const Heads& strides, int row, long from) {
+    return {.data = x.data() + row * strides.row + from * strides.token,
+            .head = strides.head,
+            .token = strides.token};
   }
 
   bool sees(int row, int query, int column) const {
@@ -300,6 +328,94 @@ TEST(CpuAttention, does_not_depend_on_the_number_of_threads) {
       }
     }
   use(Settings::read());
+}
+
+TEST(CpuAttention, does_not_depend_on_how_keys_are_cut) {
+  for (auto tier : test::tiers()) {
+    use({.tier = tier, .threads = 2});
+    for (int queries : {1, 50}) {
+      Given g(2, 6, 2, queries, 700, 40, 24);
+      auto whole = g.run();
+      for (auto& cuts : std::vector<std::vector<int>>{
+               {256, 256}, {1, 2, 3}, {100, 200, 300}, {255, 2, 255}, {512}, {690, 1, 1}})
+        EXPECT_EQ(g.run(cuts), whole) << name_of(tier) << ", " << queries << " queries";
+    }
+  }
+  use(Settings::read());
+}
+
+TEST(CpuAttention, reads_rows_of_different_lengths) {
+  on_every_tier([](const std::string& tier) {
+    Given longer(1, 4, 2, 1, 600, 32, 32), shorter(1, 4, 2, 1, 77, 32, 32);
+    auto first = longer.run(), second = shorter.run();
+    Floats q = longer.q, both(2 * first.size());
+    q.insert(q.end(), shorter.q.begin(), shorter.q.end());
+    std::vector<KeyPiece> pieces;
+    std::vector<RowKeys> rows;
+    for (auto* g : {&longer, &shorter})
+      pieces.push_back(
+          {Given::piece(g->k, g->a.k, 0, 0), Given::piece(g->v, g->a.v, 0, 0), g->a.keys});
+    for (size_t b = 0; b < 2; ++b)
+      rows.push_back({.pieces = &pieces[b],
+                      .count = 1,
+                      .keys = pieces[b].keys,
+                      .offset = pieces[b].keys - 1,
+                      .end = pieces[b].keys});
+    Attention a = longer.a;
+    a.rows = 2, a.q.data = q.data(), a.keys = rows.data(), a.out = both.data();
+    attention(a);
+    EXPECT_EQ(Floats(both.begin(), both.begin() + long(first.size())), first) << tier;
+    EXPECT_EQ(Floats(both.begin() + long(first.size()), both.end()), second) << tier;
+  });
+}
+
+TEST(CpuAttention, reads_packed_keys_as_the_numbers_that_they_stand_for) {
+  on_every_tier([](const std::string& tier) {
+    // 8-bit codes in groups of 32, a scale and a zero each; by hand.
+    constexpr int kSize = 64, kKeys = 300, kHeads = 2, kGroup = 32;
+    Given g(1, 4, kHeads, 1, kKeys, kSize, kSize);
+    struct Packed {
+      std::vector<unsigned char> codes;
+      Floats scales, zeros;
+      KeyNumbers numbers() const {
+        KeyNumbers n;
+        n.packed = {.data = codes.data(),
+                    .scales = scales.data(),
+                    .zeros = zeros.data(),
+                    .row_bytes = kSize,
+                    .scale_row_bytes = long(sizeof(float)) * kSize / kGroup,
+                    .rows = kKeys,
+                    .columns = kSize,
+                    .group = kGroup,
+                    .coding = Coding::affine8,
+                    .scale_type = Number::f32};
+        n.head_bytes = long(kKeys) * kSize;
+        n.head_scale_bytes = long(kKeys) * n.packed.scale_row_bytes;
+        return n;
+      }
+    };
+    auto pack = [&](Floats& x, const Heads& strides) {
+      Packed p;
+      for (int h = 0; h < kHeads; ++h)
+        for (int j = 0; j < kKeys; ++j)
+          for (int d = 0; d < kSize; ++d) {
+            if (d % kGroup == 0)
+              p.scales.push_back(0.01f + 0.001f * float((j + d) % 7)), p.zeros.push_back(-1.f);
+            auto code = static_cast<unsigned char>((j * 31 + d * 17 + h * 5) % 251);
+            p.codes.push_back(code);
+            x[h * strides.head + j * strides.token + d] =
+                float(code) * p.scales.back() + p.zeros.back();
+          }
+      return p;
+    };
+    Packed k = pack(g.k, g.a.k), v = pack(g.v, g.a.v);
+    auto dense = g.run();
+    KeyPiece piece{k.numbers(), v.numbers(), kKeys};
+    RowKeys row{.pieces = &piece, .count = 1, .keys = kKeys, .offset = kKeys - 1, .end = kKeys};
+    g.a.Attention::keys = &row;
+    attention(g.a);
+    EXPECT_LT(relative_rms(g.out, std::vector<double>(dense.begin(), dense.end())), 1e-6) << tier;
+  });
 }
 
 TEST(CpuAttention, gives_each_query_the_same_alone_and_among_others_if_that_is_asked_for) {

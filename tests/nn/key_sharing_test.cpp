@@ -116,7 +116,7 @@ TEST(SharingAttention, norms_values_without_a_weight) {
   auto attention = bound(Scope(map, "a"), {.layer = 0, .owner = 0});
   KvViews views(1);
   attention(mx::expand_dims(x.as(), 0), kOwn, views);
-  test::Numbers got(views[0]->v), product = test::times_transposed(x, w);
+  test::Numbers got(views[0]->parts[0].v()), product = test::times_transposed(x, w);
   for (int token = 0; token < 3; ++token)
     for (int head = 0; head < 2; ++head) {
       double sum = 0;

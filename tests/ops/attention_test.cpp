@@ -26,8 +26,13 @@ constexpr int kHeads = 4, kKeyDim = 8, kValueDim = 6, kColumns = 11;
 /// One attention, read out into numbers.
 struct Loop {
   Loop(const array& queries, const KvView& view, const AttentionArgs& args)
-      : a(args), rows(*view.rows), kept(view.kept), q(queries), k(view.k), v(view.v) {
-    if (view.key_index) index = Numbers(*view.key_index);
+      : a(args),
+        rows(*view.rows),
+        kept(view.parts[0].kept),
+        q(queries),
+        k(view.parts[0].k()),
+        v(view.parts[0].v()) {
+    if (view.parts[0].key_index) index = Numbers(*view.parts[0].key_index);
     if (rows.spans) spans = Numbers(*rows.spans);
     if (a.sinks) sinks = Numbers(**a.sinks);
   }
@@ -78,7 +83,7 @@ double error_of(const array& q, const KvView& kv, const AttentionArgs& a) {
   Loop loop(q, kv, a);
   Numbers y(attention(q, kv, a));
   EXPECT_TRUE(test::all_finite(y)) << "padding must stay finite";
-  EXPECT_EQ(y.shape, (mx::Shape{q.shape(0), q.shape(1), q.shape(2), kv.v.shape(3)}));
+  EXPECT_EQ(y.shape, (mx::Shape{q.shape(0), q.shape(1), q.shape(2), kv.parts[0].v().shape(3)}));
   double worst = 0;
   for (int b = 0; b < q.shape(0); ++b)
     for (int h = 0; h < q.shape(1); ++h)
@@ -160,12 +165,17 @@ std::shared_ptr<Rows> make_rows(const RowsCase& c) {
 
 KvView make_view(std::shared_ptr<const Rows> rows, int kv_heads, View view = View::in_order) {
   int batch = rows->batch;
-  KvView kv{.k = noise({batch, kv_heads, kColumns, kKeyDim}, 1),
-            .v = noise({batch, kv_heads, kColumns, kValueDim}, 2),
-            .key_index = {},
-            .rows = std::move(rows)};
-  if (view != View::in_order) kv.key_index = ring_index(batch, view == View::ring_with_holes);
+  KvView kv = KvView::of(noise({batch, kv_heads, kColumns, kKeyDim}, 1),
+                         noise({batch, kv_heads, kColumns, kValueDim}, 2),
+                         std::move(rows));
+  if (view != View::in_order)
+    kv.parts[0].key_index = ring_index(batch, view == View::ring_with_holes);
   return kv;
+}
+
+KvView as(const KvView& kv, mx::Dtype dtype) {
+  auto& part = kv.parts[0];
+  return KvView::of(mx::astype(part.k(), dtype), mx::astype(part.v(), dtype), kv.rows);
 }
 
 array queries(const Rows& rows) { return noise({rows.batch, kHeads, rows.length, kKeyDim}, 3); }
@@ -191,7 +201,7 @@ TEST_P(Attention, equals_the_loop) {
       auto rows = make_rows(rows_case);
       if (args_case.spans) rows->spans = span_numbers(*rows);
       KvView kv = make_view(rows, kv_heads, view);
-      kv.kept = args_case.kept;
+      kv.parts[0].kept = args_case.kept;
       EXPECT_LT(error_of(queries(*rows), kv, make_args(args_case)), 1e-5)
           << rows_case.name << ", " << kv_heads << " kv heads";
     }
@@ -207,7 +217,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(AttentionView, marked_recent_is_read_without_a_mask) {
   auto rows = make_rows({"", 1, {10, 10}, {1, 1}});
   KvView kv = make_view(rows, 2, View::ring);
-  kv.recent = true;
+  kv.parts[0].recent = true;
   EXPECT_LT(error_of(queries(*rows), kv, {.scale = 0.7f}), 1e-5);
   EXPECT_LT(error_of(queries(*rows), kv, {.scale = 0.7f, .window = kColumns}), 1e-5);
 }
@@ -215,19 +225,16 @@ TEST(AttentionView, marked_recent_is_read_without_a_mask) {
 TEST(AttentionView, marked_recent_still_obeys_a_narrower_window_or_a_chunk) {
   auto rows = make_rows({"", 1, {10, 10}, {1, 1}});
   KvView kv = make_view(rows, 2, View::ring);
-  kv.recent = true;
+  kv.parts[0].recent = true;
   EXPECT_LT(error_of(queries(*rows), kv, {.scale = 0.7f, .window = 3}), 1e-5);
   EXPECT_LT(error_of(queries(*rows), kv, {.scale = 0.7f, .chunk = 4}), 1e-5);
 }
 
 TEST(AttentionView, hides_first_tokens_that_a_store_keeps_from_a_window_that_has_passed_them) {
   auto rows = make_rows({"", 1, {22}, {1}});
-  KvView kv{.k = noise({1, 2, 5, kKeyDim}, 1),
-            .v = noise({1, 2, 5, kValueDim}, 2),
-            .key_index = ints({0, 1, 20, 21, 22}, {1, 5}),
-            .recent = true,
-            .kept = {.first = 2, .last = 3},
-            .rows = rows};
+  KvView kv = KvView::of(noise({1, 2, 5, kKeyDim}, 1), noise({1, 2, 5, kValueDim}, 2), rows);
+  kv.parts[0].key_index = ints({0, 1, 20, 21, 22}, {1, 5});
+  kv.parts[0].recent = true, kv.parts[0].kept = {.first = 2, .last = 3};
   for (float cap : {0.f, 0.5f})
     EXPECT_LT(error_of(queries(*rows), kv, {.scale = 0.7f, .window = 5, .softcap = cap}), 1e-5);
 }
@@ -237,7 +244,7 @@ TEST(AttentionDtype, half_queries_give_half_results_near_the_loop) {
   for (mx::Dtype dtype : {mx::float16, mx::bfloat16})
     for (float cap : {0.f, 0.5f}) {
       KvView kv = make_view(rows, 2);
-      kv.k = mx::astype(kv.k, dtype), kv.v = mx::astype(kv.v, dtype);
+      kv = as(kv, dtype);
       array q = mx::astype(queries(*rows), dtype);
       AttentionArgs a{.scale = 0.7f, .softcap = cap};
       EXPECT_EQ(attention(q, kv, a).dtype(), dtype);
@@ -248,7 +255,7 @@ TEST(AttentionDtype, half_queries_give_half_results_near_the_loop) {
 TEST(AttentionDtype, a_row_that_sees_nothing_stays_finite_in_float16) {
   auto rows = make_rows({"", 3, {0, 8}, {0, 3}});
   KvView kv = make_view(rows, 2);
-  kv.k = mx::astype(kv.k, mx::float16), kv.v = mx::astype(kv.v, mx::float16);
+  kv = as(kv, mx::float16);
   for (float cap : {0.f, 0.5f})
     EXPECT_LT(error_of(mx::astype(queries(*rows), mx::float16),
                        kv,
@@ -260,9 +267,9 @@ TEST(KvAppend, without_a_store_attention_reads_the_keys_of_this_pass) {
   auto rows = make_rows({"", 5, {0, 0}, {5, 3}});
   array k = noise({2, 2, 5, kKeyDim}, 1), v = noise({2, 2, 5, kValueDim}, 2);
   KvView kv = kv_append(Layer{rows, {nullptr}, {}}, k, v);
-  EXPECT_EQ(test::difference(kv.k, k), 0);
-  EXPECT_EQ(test::difference(kv.v, v), 0);
-  EXPECT_FALSE(kv.recent);
+  EXPECT_EQ(test::difference(kv.parts[0].k(), k), 0);
+  EXPECT_EQ(test::difference(kv.parts[0].v(), v), 0);
+  EXPECT_FALSE(kv.parts[0].recent);
   EXPECT_LT(error_of(queries(*rows), kv, {.scale = 0.7f}), 1e-5);
 }
 
@@ -271,7 +278,7 @@ struct NotedStore : KvStore {
   int calls = 0;
   KvView append(const array& k, const array& v, std::shared_ptr<const Rows> rows) override {
     ++calls;
-    return {.k = k, .v = v, .key_index = {}, .rows = std::move(rows)};
+    return KvView::of(k, v, std::move(rows));
   }
 };
 

@@ -28,9 +28,7 @@ struct Case {
                              std::vector{kColumns - length, std::max(0, kColumns - length - 6)},
                              std::vector{length, std::min(length, 3)});
 
-  KvView view() const {
-    return {.k = keys, .v = keys, .key_index = {}, .recent = false, .kept = {}, .rows = rows};
-  }
+  KvView view() const { return KvView::of(keys, keys, rows); }
 
   Numbers loop(int k) const {
     Numbers query(q), weight(weights), key(keys), chosen = test::zeros({2, 1, length, kColumns});
@@ -61,7 +59,7 @@ INSTANTIATE_TEST_SUITE_P(Lengths, BestKeys, testing::Values(1, 4, 9));
 TEST_P(BestKeys, equal_the_loop_for_rows_of_different_lengths) {
   Case c{GetParam()};
   for (int k : {1, 3, 8}) {
-    auto got = best_keys(c.q, c.weights, c.view(), k);
+    auto got = best_keys(c.q, c.weights, c.view(), k)[0];
     ASSERT_TRUE(got);
     EXPECT_EQ(test::difference(*got, c.loop(k)), 0) << k;
   }
@@ -69,14 +67,14 @@ TEST_P(BestKeys, equal_the_loop_for_rows_of_different_lengths) {
 
 TEST_P(BestKeys, are_all_where_there_are_no_more) {
   Case c{GetParam()};
-  EXPECT_FALSE(best_keys(c.q, c.weights, c.view(), kColumns));
-  EXPECT_FALSE(best_keys(c.q, c.weights, c.view(), 100));
+  EXPECT_FALSE(best_keys(c.q, c.weights, c.view(), kColumns)[0]);
+  EXPECT_FALSE(best_keys(c.q, c.weights, c.view(), 100)[0]);
 }
 
 TEST(BestKeysOfEqualScore, are_all_kept_wherever_they_stand) {
   Case c{1};
   c.weights = mx::zeros_like(c.weights);
-  auto got = best_keys(c.q, c.weights, c.view(), 2);
+  auto got = best_keys(c.q, c.weights, c.view(), 2)[0];
   ASSERT_TRUE(got);
   EXPECT_EQ(test::difference(*got, c.loop(kColumns)), 0);
 }

@@ -39,9 +39,9 @@ struct Case {
                                     std::vector{length, length})) {}
 
   Numbers run(const std::optional<array>& chosen = {}) const {
-    KvView view{
-        .k = latent, .v = turned, .key_index = {}, .recent = false, .kept = {}, .rows = rows};
-    return latent_attention(q_nope, q_rope, view, args, chosen);
+    ChosenKeys keys;
+    if (chosen) keys.push_back(chosen);
+    return latent_attention(q_nope, q_rope, KvView::of(latent, turned, rows), args, keys);
   }
 
   Numbers loop(const std::optional<array>& chosen = {}) const {

@@ -30,8 +30,7 @@ std::shared_ptr<const Rows> rows() {
 }
 
 array attend(const array& q, const array& k) {
-  KvView kv{.k = k, .v = noise({2, 2, 7, 6}, 2), .key_index = {}, .rows = rows()};
-  return attention(q, kv, {.scale = 0.5f, .window = 4});
+  return attention(q, KvView::of(k, noise({2, 2, 7, 6}, 2), rows()), {.scale = 0.5f, .window = 4});
 }
 
 struct Case {
@@ -123,8 +122,7 @@ TEST(OwnKernels, read_views_of_larger_arrays) {
   array k = noise({2, 2, 20, 8}, 1), v = noise({2, 2, 20, 6}, 2), q = noise({2, 5, 4, 8}, 3);
   auto cut = [](const array& x) { return mx::slice(x, {0, 0, 0, 0}, {2, 2, 7, x.shape(3)}); };
   auto on = [&](const array& queries, const array& keys, const array& values) {
-    KvView kv{.k = keys, .v = values, .key_index = {}, .rows = rows()};
-    return attention(queries, kv, {.scale = 0.5f});
+    return attention(queries, KvView::of(keys, values, rows()), {.scale = 0.5f});
   };
   array queries = mx::transpose(q, {0, 2, 1, 3});
   EXPECT_EQ(difference(on(queries, cut(k), cut(v)),

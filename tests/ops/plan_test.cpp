@@ -263,7 +263,7 @@ struct CountingStore : KvStore {
   int calls = 0;
   KvView append(const array& k, const array& v, std::shared_ptr<const Rows> rows) override {
     ++calls;
-    return {.k = k, .v = v, .key_index = {}, .rows = std::move(rows)};
+    return KvView::of(k, v, std::move(rows));
   }
 };
 

@@ -1,6 +1,7 @@
 #include "mlxcpp/lm/cache/plain.h"
 
 #include "mlxcpp/lm/cache/saved.h"
+#include "mlxcpp/ops/device.h"
 
 #include <mlx/ops.h>
 
@@ -9,42 +10,145 @@
 
 namespace mlxcpp::lm {
 
-ops::KvView PlainKv::append(const array& k, const array& v, std::shared_ptr<const ops::Rows> rows) {
-  int end = 0;  // padding takes part: its columns must exist
-  for (int o : rows->offsets) end = std::max(end, o + rows->length);
-  std::optional<int> start;
-  if (rows->same_offset) start = rows->offsets[0];
-  KvPair fresh{k, v};
-  kv_ = written(grown(kv_, fresh, rounded_up(end)), fresh, start, rows->index);
-  return {.k = take_columns(kv_->k, 0, end),
-          .v = take_columns(kv_->v, 0, end),
-          .key_index = {},
-          .recent = false,
-          .kept = {},
-          .rows = std::move(rows)};
+int PlainKv::size() const {
+  int n = 0;
+  for (auto& h : held_) n += h.count;
+  return n;
 }
 
-std::optional<ops::KvRoom> PlainKv::room(const ops::Rows& rows) {
-  if (kv_ && kv_->k.dtype() != mx::float32) return {};
-  int end = 0;
-  for (int o : rows.offsets) end = std::max(end, o + rows.length);
-  auto room = given_away(rows.batch, rounded_up(end));
-  room.sight.columns = rows.offsets;
-  room.sight.seen = end;
+/// Whether the last segment can be added to.
+bool PlainKv::fits(int tokens) const {
+  if (held_.empty()) return false;
+  auto& [segment, count] = held_.back();
+  return segment.use_count() == 1 && segment->columns() - count >= tokens;
+}
+
+/// Of a new segment: for what was announced, else more the more there is.
+int PlainKv::columns_for(int tokens) const {
+  int have = size();
+  return rounded_up(std::max({tokens, reserved_ - have, have / 4}));
+}
+
+/// An empty one behind the others; MLX's own kernels want all columns in one piece.
+void PlainKv::begin_segment(const KvPair& like, int tokens) {
+  bool one_piece = !ops::own_kernels() && size() > 0;
+  int columns = columns_for(tokens);
+  if (one_piece) {
+    int have = size();
+    KvPair all = whole();
+    held_.assign(1, {std::make_shared<KvPair>(widened(all, columns)), have});
+  } else {
+    KvPair zeros = widened(take_columns(like, 0, 0), columns);
+    held_.push_back({std::make_shared<KvPair>(std::move(zeros)), 0});
+  }
+}
+
+KvPair PlainKv::whole() const {
+  std::vector<KvPair> parts;
+  for (auto& h : held_) parts.push_back(take_columns(*h.segment, 0, h.count));
+  return side_by_side(parts);
+}
+
+/// From now on numbers are stored packed.
+void PlainKv::pack() {
+  packed_ = true;
+  if (held_.empty()) return;
+  int have = size();
+  KvPair all = whole();
+  KvPair kv = packed(all.k.values, all.v.values);
+  held_.assign(1, {std::make_shared<KvPair>(std::move(kv)), have});
+}
+
+ops::KvPart PlainKv::part(const array& k, const array& v) const {
+  ops::KvPart seen{.pieces = {}};
+  for (auto& h : held_)
+    if (h.count) seen.pieces.emplace_back(h.segment->k, h.segment->v, h.count);
+  if (seen.pieces.empty()) seen.pieces.emplace_back(take_columns(k, 0, 0), take_columns(v, 0, 0));
+  return seen;
+}
+
+ops::KvPart PlainKv::append(const array& k, const array& v, int offset) {
+  int n = k.shape(2);
+  if (n == 0) return part(k, v);
+  if (quant_.on() && !packed_ && offset >= quant_.start) pack();
+  KvPair fresh = packed_ ? packed(k, v) : KvPair{k, v};
+  if (!fits(n)) begin_segment(fresh, n);
+  auto& [segment, count] = held_.back();
+  *segment = written_at(*segment, fresh, count);
+  count += n;
+  return part(k, v);
+}
+
+std::optional<ops::KvRoom> PlainKv::room(int offset, int tokens) {
+  if (packed_ || (quant_.on() && offset >= quant_.start)) return {};
+  auto other_dtype = [](const Held& h) { return h.segment->k.dtype() != mx::float32; };
+  if (std::any_of(held_.begin(), held_.end(), other_dtype)) return {};
+  filling_ = tokens;
+  if (tokens && !fits(tokens)) begin_segment(blank(0), tokens);
+  KvPair tail = held_.empty() ? blank(0) : *held_.back().segment;
+  ops::KvRoom room{.before = {}, .k = tail.k.values, .v = tail.v.values, .sight = {}};
+  for (size_t i = 0; i + 1 < held_.size(); ++i)
+    if (auto& h = held_[i]; h.count) room.before.emplace_back(h.segment->k, h.segment->v, h.count);
+  if (!held_.empty()) room.sight.column = held_.back().count;
+  room.sight.seen = room.sight.column + tokens;
   return room;
 }
 
+void PlainKv::fill(const array& k, const array& v) {
+  if (held_.empty()) return;
+  auto& [segment, count] = held_.back();
+  *segment = {k, v};
+  count += std::exchange(filling_, 0);
+}
+
+void PlainKv::trim(int consumed) {
+  int over = size() - consumed;
+  while (over > 0 && !held_.empty()) {
+    auto& [segment, count] = held_.back();
+    int n = std::min(over, count);
+    over -= n, count -= n;
+    if (count == 0) held_.pop_back();
+  }
+}
+
+std::vector<array> PlainKv::arrays() const {
+  std::vector<array> all;
+  for (auto& h : held_) append_arrays(*h.segment, &all);
+  return all;
+}
+
+std::vector<array> PlainKv::written() const {
+  std::vector<array> last;
+  if (!held_.empty()) append_arrays(*held_.back().segment, &last);
+  return last;
+}
+
 CacheState PlainKv::state(int consumed) const {
+  if (packed_) {
+    auto kv = held_.empty() ? std::nullopt : std::optional(whole());
+    return saved_packed(kQuantisedClass, kv, {consumed}, quant_);
+  }
   CacheState s{.class_name = "KVCache", .arrays = {{}, {}}, .numbers = {consumed}, .parts = {}};
-  if (kv_) s.arrays = {take_columns(kv_->k, 0, consumed), take_columns(kv_->v, 0, consumed)};
+  if (held_.empty()) return s;
+  KvPair all = whole();
+  s.arrays = {all.k.values, all.v.values};
   return s;
 }
 
 int PlainKv::set_state(const CacheState& s) {
-  auto saved = SavedKv::read(s, "KVCache", 1, layout_);
+  bool quantised = s.class_name == kQuantisedClass;
+  auto saved = quantised ? SavedKv::read_packed(s, kQuantisedClass, 1, layout_)
+                         : SavedKv::read(s, "KVCache", 1, layout_);
   int consumed = saved.numbers[0];
-  if (saved.kv && saved.kv->k.shape(2) < consumed) saved.refuse("fewer keys than its offset");
-  kv_ = saved.kv;
+  if (saved.kv && saved.kv->columns() < consumed) saved.refuse("fewer keys than its offset");
+  held_.clear();
+  packed_ = quantised;
+  if (quantised) quant_ = saved.quant;
+  if (saved.kv && consumed) {
+    KvPair kv =
+        take_columns(*saved.kv, 0, consumed).map([](const array& x) { return mx::contiguous(x); });
+    held_.push_back({std::make_shared<KvPair>(std::move(kv)), consumed});
+  }
   return consumed;
 }
 

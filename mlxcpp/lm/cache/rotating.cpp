@@ -8,6 +8,19 @@
 #include <utility>
 
 namespace mlxcpp::lm {
+namespace {
+
+constexpr std::string_view kClass = "RotatingKVCache", kChunkedClass = "ChunkedKVCache";
+constexpr std::string_view kPackedClass = "QuantizedRotatingKVCache";  // of our own
+
+array row_of(const std::vector<int>& v) { return array(v.data(), {1, int(v.size())}, mx::int32); }
+
+KvPair picked(const KvPair& p, const std::vector<int>& columns) {
+  array index(columns.data(), {int(columns.size())}, mx::int32);
+  return p.map([&](const array& x) { return mx::take(x, index, 2); });
+}
+
+}  // namespace
 
 int RotatingKv::column_of(int token) const {
   return token < keep_ ? token : keep_ + (token - keep_) % (size_ - keep_);
@@ -22,88 +35,92 @@ int RotatingKv::token_in(int column, int consumed) const {
   return token < keep_ ? ops::kHole : token;
 }
 
-ops::KvView RotatingKv::append(const array& k,
-                               const array& v,
-                               std::shared_ptr<const ops::Rows> rows) {
-  KvPair fresh{k, v};
-  int end = 0;
-  for (int o : rows->offsets) end = std::max(end, o + rows->length);
-  bool one_each = rows->length == 1 && rows->full;
-  ops::KvView view = end <= size_ ? append_in_order(fresh, *rows, end)
-                     : one_each   ? overwrite_oldest(fresh, *rows)
-                                  : append_and_turn(fresh, *rows);
-  view.rows = std::move(rows);
-  return view;
+std::vector<int> RotatingKv::tokens_after(int consumed) const {
+  std::vector<int> tokens;
+  for (int c = 0; c < columns(); ++c) tokens.push_back(token_in(c, consumed));
+  return tokens;
 }
 
-std::optional<ops::KvRoom> RotatingKv::room(const ops::Rows& rows) {
+void RotatingKv::grow(const KvPair& like, int columns) {
+  int more = columns - this->columns();
+  if (more > 0) kv_ = widened(kv_ ? *kv_ : take_columns(like, 0, 0), more);
+}
+
+void RotatingKv::pack() {
+  packed_ = true;
+  if (kv_) kv_ = packed(kv_->k.values, kv_->v.values);
+}
+
+ops::KvPart RotatingKv::seen_in_order(int columns) const {
+  return {.pieces = {{kv_->k, kv_->v, columns}}};
+}
+
+ops::KvPart RotatingKv::append(const array& k, const array& v, int offset) {
+  int n = k.shape(2), end = offset + n;
+  if (n > 0 && quant_.on() && !packed_ && offset >= quant_.start) pack();
+  if (n == 0) {
+    if (!kv_) return {.pieces = {{k, v}}};
+    if (end <= size_) return seen_in_order(end);
+    return {.pieces = {{kv_->k, kv_->v}}, .key_index = row_of(tokens_after(end)), .kept = kept()};
+  }
+  KvPair fresh = packed_ ? packed(k, v) : KvPair{k, v};
+  return end <= size_ ? append_in_order(fresh, offset, end)
+         : n == 1     ? overwrite_oldest(fresh, offset)
+                      : append_and_turn(fresh, offset);
+}
+
+std::optional<ops::KvRoom> RotatingKv::room(int offset, int tokens) {
+  if (packed_ || (quant_.on() && offset >= quant_.start)) return {};
   if (kv_ && kv_->k.dtype() != mx::float32) return {};
-  int end = 0;
-  for (int o : rows.offsets) end = std::max(end, o + rows.length);
-  if (end <= size_) {
-    auto room = given_away(rows.batch, std::min(size_, rounded_up(end)));
-    room.sight.columns = rows.offsets;
-    room.sight.seen = end;
-    return room;
+  int end = offset + tokens;
+  if (end > size_ && tokens > 1) return {};  // a chunk reads what it takes the place of
+  KvPair whole = blank(0);
+  filling_ = tokens > 0;
+  if (filling_) grow(whole, std::min(size_, rounded_up(end)));
+  if (kv_) whole = *kv_;
+  ops::KvRoom room{.before = {}, .k = whole.k.values, .v = whole.v.values, .sight = {}};
+  room.sight.seen = std::min(end, size_);
+  room.sight.column = column_of(offset);
+  if (end > size_) {
+    room.sight.key_index = tokens_after(end);
+    room.sight.kept = kept();
   }
-  if (rows.length != 1 || !rows.full) return {};  // a chunk reads what it takes the place of
-  auto room = given_away(rows.batch, size_);
-  for (int o : rows.offsets) {
-    room.sight.columns.push_back(column_of(o));
-    for (int c = 0; c < size_; ++c) room.sight.key_index.push_back(token_in(c, o + 1));
-  }
-  room.sight.seen = size_;
-  room.sight.kept = kept();
   return room;
 }
 
-/// Nothing has to go yet: token p is in column p.
-ops::KvView RotatingKv::append_in_order(const KvPair& fresh, const ops::Rows& rows, int end) {
-  std::optional<int> start;
-  if (rows.same_offset) start = rows.offsets[0];
-  int room = std::min(size_, rounded_up(end));
-  kv_ = written(grown(kv_, fresh, room), fresh, start, rows.index);
-  return {.k = take_columns(kv_->k, 0, end), .v = take_columns(kv_->v, 0, end)};
+void RotatingKv::fill(const array& k, const array& v) {
+  if (filling_ || kv_) kv_ = KvPair{k, v};
+  filling_ = false;
 }
 
-ops::KvView RotatingKv::overwrite_oldest(const KvPair& fresh, const ops::Rows& rows) {
-  std::vector<int> at, index;
-  for (int o : rows.offsets) {
-    at.push_back(column_of(o));
-    for (int c = 0; c < size_; ++c) index.push_back(token_in(c, o + 1));
-  }
-  std::optional<int> start;
-  if (rows.same_offset) start = at[0];
-  kv_ = written(grown(kv_, fresh, size_), fresh, start, int_grid(at, rows.batch));
-  bool filled = std::find(index.begin(), index.end(), ops::kHole) == index.end();
-  return {.k = kv_->k,
-          .v = kv_->v,
-          .key_index = int_grid(index, rows.batch),
-          .recent = filled,
-          .kept = kept()};
+/// Nothing has to go yet: token p is in column p.
+ops::KvPart RotatingKv::append_in_order(const KvPair& fresh, int offset, int end) {
+  grow(fresh, std::min(size_, rounded_up(end)));
+  kv_ = written_at(*kv_, fresh, offset);
+  return seen_in_order(end);
+}
+
+ops::KvPart RotatingKv::overwrite_oldest(const KvPair& fresh, int offset) {
+  grow(fresh, size_);
+  kv_ = written_at(*kv_, fresh, column_of(offset));
+  auto tokens = tokens_after(offset + 1);
+  bool filled = std::find(tokens.begin(), tokens.end(), ops::kHole) == tokens.end();
+  return {
+      .pieces = {{kv_->k, kv_->v}}, .key_index = row_of(tokens), .recent = filled, .kept = kept()};
 }
 
 /// Attention reads the old columns and the new tokens; then the new ones take the oldest's places.
-ops::KvView RotatingKv::append_and_turn(const KvPair& fresh, const ops::Rows& rows) {
-  int old = columns();
-  std::vector<int> index, from;
-  for (int b = 0; b < rows.batch; ++b) {
-    int offset = rows.offsets[b], end = rows.end(b);
-    for (int c = 0; c < old; ++c) index.push_back(token_in(c, offset));
-    for (int j = 0; j < rows.length; ++j) index.push_back(offset + j);
-    for (int c = 0; c < size_; ++c) {
-      int token = token_in(c, end);
-      from.push_back(token == ops::kHole ? 0 : token >= offset ? old + token - offset : c);
-    }
+ops::KvPart RotatingKv::append_and_turn(const KvPair& fresh, int offset) {
+  int old = columns(), end = offset + fresh.columns();
+  std::vector<int> tokens = tokens_after(offset), from;
+  for (int t = offset; t < end; ++t) tokens.push_back(t);
+  for (int c = 0; c < size_; ++c) {
+    int token = token_in(c, end);
+    from.push_back(token == ops::kHole ? 0 : token >= offset ? old + token - offset : c);
   }
-  auto joined = [&](const array& before, const array& x) {
-    return mx::concatenate({before, x}, 2);
-  };
-  KvPair all = kv_ ? KvPair{joined(kv_->k, fresh.k), joined(kv_->v, fresh.v)} : fresh;
-  array order = int_grid(from, rows.batch);
-  kv_ = KvPair{mx::take_along_axis(all.k, along_columns(order, all.k), 2),
-               mx::take_along_axis(all.v, along_columns(order, all.v), 2)};
-  return {.k = all.k, .v = all.v, .key_index = int_grid(index, rows.batch), .kept = kept()};
+  KvPair all = kv_ ? side_by_side({*kv_, fresh}) : fresh;
+  kv_ = picked(all, from);
+  return {.pieces = {{all.k, all.v}}, .key_index = row_of(tokens), .kept = kept()};
 }
 
 bool RotatingKv::like(const CacheStore& other) const {
@@ -111,32 +128,64 @@ bool RotatingKv::like(const CacheStore& other) const {
   return ring && ring->size_ == size_ && ring->keep_ == keep_ && same_layout(other);
 }
 
-CacheState RotatingKv::state(int consumed) const {
+std::vector<array> RotatingKv::arrays() const {
+  std::vector<array> all;
+  if (kv_) append_arrays(*kv_, &all);
+  return all;
+}
+
+CacheState RotatingKv::named(const std::optional<KvPair>& kv, int consumed) const {
   int held = std::min(consumed, size_);
-  CacheState s{.class_name = "RotatingKVCache",
-               .arrays = {{}, {}},
-               .numbers = {consumed, keep_, size_, held},
-               .parts = {}};
-  if (!kv_) return s;
-  std::vector<int> order;  // oldest first
-  for (int c = 0; c < held; ++c)
-    order.push_back(consumed <= size_ || c < keep_ ? c : column_of(consumed - size_ + c));
-  array index = int_grid(order, 1);
-  s.arrays = {mx::take_along_axis(kv_->k, along_columns(index, kv_->k), 2),
-              mx::take_along_axis(kv_->v, along_columns(index, kv_->v), 2)};
+  std::vector<int> numbers{consumed, keep_, size_, held};
+  if (packed_) return saved_packed(kPackedClass, kv, std::move(numbers), quant_);
+  CacheState s{
+      .class_name = std::string(kClass), .arrays = {{}, {}}, .numbers = numbers, .parts = {}};
+  if (kv) s.arrays = {kv->k.values, kv->v.values};
+  if (!chunked()) return s;
+  s.class_name = kChunkedClass;
+  s.numbers = {consumed, size_, consumed - held};
   return s;
 }
 
-int RotatingKv::set_state(const CacheState& state) {
-  auto saved = SavedKv::read(state, "RotatingKVCache", 4, layout_);
-  int consumed = saved.numbers[0], at = saved.numbers[3];
+CacheState RotatingKv::state(int consumed) const {
+  if (!kv_) return named({}, consumed);
+  int held = std::min(consumed, size_);
+  std::vector<int> order;  // oldest first
+  for (int c = 0; c < held; ++c)
+    order.push_back(consumed <= size_ || c < keep_ ? c : column_of(consumed - size_ + c));
+  return named(picked(*kv_, order), consumed);
+}
+
+/// Where theirs goes on writing; at the end of what is in order.
+SavedKv RotatingKv::read(const CacheState& s, int* write_at) const {
+  if (s.class_name == kChunkedClass && chunked()) {
+    auto saved = SavedKv::read(s, kChunkedClass, 3, layout_);
+    if (saved.numbers[1] != size_) saved.refuse("another chunk_size than this model's");
+    int there = saved.numbers[0] - saved.numbers[2];
+    if (there < 0 || (saved.kv && there > saved.kv->columns()))
+      saved.refuse("fewer keys than its offset");
+    if (saved.kv) saved.kv = take_columns(*saved.kv, 0, there);
+    *write_at = there;
+    return saved;
+  }
+  bool is_packed = s.class_name == kPackedClass;
+  auto saved = is_packed ? SavedKv::read_packed(s, kPackedClass, 4, layout_)
+                         : SavedKv::read(s, kClass, 4, layout_);
   if (saved.numbers[1] != keep_ || saved.numbers[2] != size_)
     saved.refuse("another max_size or keep than this model's cache");
+  *write_at = saved.numbers[3];
+  return saved;
+}
+
+int RotatingKv::set_state(const CacheState& state) {
+  int at = 0;
+  auto saved = read(state, &at);
+  int consumed = saved.numbers[0];
   if (!saved.kv) {
     kv_.reset();
     return 0;
   }
-  int columns = saved.kv->k.shape(2), held = std::min(consumed, columns);
+  int columns = saved.kv->columns(), held = std::min(consumed, columns);
   if (at > columns || held < std::min(consumed, size_)) saved.refuse("fewer keys than its offset");
   // Column c of ours from theirs: in order up to _idx == length, else a ring that goes on at _idx.
   bool ring = at < columns && consumed > columns - 1 && at < consumed;
@@ -148,9 +197,9 @@ int RotatingKv::set_state(const CacheState& state) {
     from.push_back(!ring || age < keep_ ? age
                                         : keep_ + (at - keep_ + age - keep_) % (held - keep_));
   }
-  array index = int_grid(from, 1);
-  kv_ = KvPair{mx::take_along_axis(saved.kv->k, along_columns(index, saved.kv->k), 2),
-               mx::take_along_axis(saved.kv->v, along_columns(index, saved.kv->v), 2)};
+  kv_ = picked(*saved.kv, from);
+  packed_ = saved.quant.on();
+  if (packed_) quant_ = saved.quant;
   return consumed;
 }
 

@@ -1,4 +1,4 @@
-// Storage of one attention of one layer, for all rows: what every kind of cache can do.
+// Storage of one attention of one layer, for one row: what every kind of cache can do.
 #pragma once
 
 #include "mlxcpp/lm/caches.h"
@@ -10,15 +10,33 @@
 
 namespace mlxcpp::lm {
 
-/// Keys (B, K, columns, dk) and values (B, K, columns, dv).
+/// (1, K, columns, dk) and (1, K, columns, dv).
 struct KvPair {
-  array k, v;
+  ops::KvNumbers k, v;
+
+  int columns() const { return k.columns(); }
+  template <class F>
+  KvPair map(F f) const {
+    return {k.map(f), v.map(f)};
+  }
 };
 
-class CacheStore : public ops::KvStore {
+class CacheStore {
  public:
-  explicit CacheStore(const ops::KvLayout& layout) : layout_(layout) {}
+  CacheStore(const ops::KvLayout& layout, const KvQuant& quant) : layout_(layout), quant_(quant) {}
+  virtual ~CacheStore() = default;
   virtual std::unique_ptr<CacheStore> clone() const = 0;  ///< shares the arrays
+
+  /// Adds tokens after the first `offset`: (1, K, n, d) each, n of 0 changes nothing.  Returns what
+  /// attention may read.
+  virtual ops::KvPart append(const array& k, const array& v, int offset) = 0;
+  /// ops::KvStore's, for one row and `tokens` of it.
+  virtual std::optional<ops::KvRoom> room(int offset, int tokens) = 0;
+  virtual void fill(const array& k, const array& v) = 0;
+  /// A hint: so many tokens are to come in all.
+  virtual void reserve(int /*tokens*/) {}
+  virtual void trim(int /*consumed*/) {}  ///< to the first `consumed` tokens; only if !forgot()
+
   /// True when a row of this many tokens can no longer be trimmed.
   virtual bool forgot(int consumed) const = 0;
   virtual bool forgets() const = 0;  ///< whether a mark must hold a copy
@@ -28,39 +46,37 @@ class CacheStore : public ops::KvStore {
 
   /// Whether rows of the other may stand beside rows of this one.
   virtual bool like(const CacheStore& other) const = 0;
-
-  void fill(const array& k, const array& v) override { kv_ = KvPair{k, v}; }
-  void keep_rows(const array& rows);
-  void join(const CacheStore& other, int rows, int other_rows);
-  std::vector<array> arrays() const;
+  virtual std::vector<array> arrays() const = 0;   ///< all that is stored
+  virtual std::vector<array> written() const = 0;  ///< those that a pass may have written
 
  protected:
   static constexpr int kStep = 256;  // columns are added by this many
-
-  bool same_layout(const CacheStore& other) const;
-  int columns() const { return kv_ ? kv_->k.shape(2) : 0; }
-  /// Room for `columns`, at least; new ones are zero.
-  static KvPair grown(const std::optional<KvPair>& old, const KvPair& like, int columns);
-  /// Writes at column `start` of every row, or at (B, L) columns where rows differ.
-  static KvPair written(const KvPair& to,
-                        const KvPair& x,
-                        std::optional<int> start,
-                        const array& at);
-  /// The storage with room for `columns`, given away (KvStore::room).
-  ops::KvRoom given_away(int rows, int columns);
   static int rounded_up(int columns) { return (columns + kStep - 1) / kStep * kStep; }
 
+  bool same_layout(const CacheStore& other) const;
+  /// Fresh keys and values as they are stored.
+  KvPair packed(const array& k, const array& v) const;
+  KvPair dense(const KvPair& p) const { return {p.k.dense(), p.v.dense()}; }
+  /// float32 zeros.
+  KvPair blank(int columns) const;
+
   ops::KvLayout layout_;
-  std::optional<KvPair> kv_;  // nothing before the first token
+  KvQuant quant_;
 };
 
 /// A kind of cache by its layout: RotatingKv for a window that is smaller than what it would grow
-/// to.
+/// to.  Throws InputError when its numbers can not be packed as the options say.
 std::unique_ptr<CacheStore> make_store(const ops::KvLayout& layout, const CacheOptions& options);
 
 array take_columns(const array& x, int from, int to);
-array int_grid(const std::vector<int>& values, int rows);
-/// index (B, L) as wide as x, for taking or putting along its columns.
-array along_columns(const array& index, const array& x);
+inline KvPair take_columns(const KvPair& p, int from, int to) {
+  return p.map([&](const array& x) { return take_columns(x, from, to); });
+}
+/// `columns` more, zeros, of the kind of p.
+KvPair widened(const KvPair& p, int columns);
+/// x at column `at` of `to`.
+KvPair written_at(const KvPair& to, const KvPair& x, int at);
+KvPair side_by_side(const std::vector<KvPair>& parts);
+void append_arrays(const KvPair& p, std::vector<array>* to);
 
 }  // namespace mlxcpp::lm

@@ -81,7 +81,6 @@ struct Config {
   }
 };
 
-using Choice = std::optional<array>;  // keys of each query; nothing: all
 using Feed = nn::Either<nn::GatedMlp, nn::GroupedMoe>;
 
 struct Block {
@@ -92,7 +91,7 @@ struct Block {
   Feed mlp;
 
   /// Returns h, and leaves in `choice` what the next layer may share.
-  array operator()(const array& h, const ops::Layer& layer, Choice* choice) const {
+  array operator()(const array& h, const ops::Layer& layer, ops::ChosenKeys* choice) const {
     array x = pre_attention(h), source = attention.query_source(x);
     if (indexer) *choice = (*indexer)(x, source, layer);
     array mid = ops::add(h, attention.attend(x, source, layer, *choice));
@@ -135,7 +134,7 @@ class DeepseekV32 final : public LanguageModel {
  private:
   array run(const Input& in, const ops::Pass& pass) const override {
     array h = embed(in, decoder_.embed);
-    Choice choice;
+    ops::ChosenKeys choice;
     for (size_t i = 0; i < decoder_.layers.size(); ++i)
       h = decoder_.layers[i](h, pass.layers[i], &choice);
     return decoder_.norm(h);

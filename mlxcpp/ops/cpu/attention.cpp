@@ -49,21 +49,30 @@ struct Workspace {
   KeyBlock keys = {};
   Attended block, all;
   unsigned char* allowed;  // null: Sight tells who is seen
+  float *k, *v;            // for a block that does not lie in one piece; null: all do
   void* scratch;
 };
 
 /// One call of attention().
 class Job {
  public:
-  Job(const Attention& a, const AttentionKernels& kernels, const ElementwiseKernels& simple)
-      : a_(a), kernels_(kernels), simple_(simple), group_(a.heads / a.kv_heads) {
+  Job(const Attention& a, const AttentionKernels& kernels, const Kernels& all)
+      : a_(a),
+        kernels_(kernels),
+        simple_(all.elementwise),
+        unpack_(all.matrix.unpack),
+        group_(a.heads / a.kv_heads) {
     tile_heads_ = std::min(group_, kernels.most_rows);
     head_parts_ = (group_ + tile_heads_ - 1) / tile_heads_;
     tile_queries_ = std::clamp(kernels.most_rows / tile_heads_, 1, a.queries);
     query_parts_ = (a.queries + tile_queries_ - 1) / tile_queries_;
-    blocks_ = (a.keys + kKeyBlock - 1) / kKeyBlock;
     k_padded_ = (a.k_size + 3) / 4 * 4;
     stride_ = (a.v_size + 15) / 16 * 16;
+    for (int b = 0; b < a.rows; ++b) {
+      const RowKeys& r = a.keys[b];
+      scattered_ |= r.count > 1 || (r.count == 1 && !(r.pieces->k.data && r.pieces->v.data));
+      written_ |= r.allowed || a.spans;
+    }
   }
 
   void run() const {
@@ -80,7 +89,8 @@ class Job {
  private:
   int count() const { return a_.rows * a_.kv_heads * head_parts_ * query_parts_; }
   double nanoseconds() const {
-    double keys = double(a_.rows) * a_.keys * (a_.k_size + a_.v_size);
+    double keys = 0;
+    for (int b = 0; b < a_.rows; ++b) keys += double(a_.keys[b].keys) * (a_.k_size + a_.v_size);
     return keys * a_.kv_heads * 0.15 + keys * a_.heads * a_.queries * 0.015;
   }
   Tile tile(int i) const;
@@ -88,7 +98,10 @@ class Job {
   std::pair<int, int> visible(const Tile& t) const;
   Attended attended(Arena& memory, const Tile& t) const;
   KeyBlock prepare(const Tile& t, Arena& memory) const;
-  void point_at(KeyBlock* b, const Tile& t, int block, unsigned char* allowed) const;
+  int blocks(int row) const { return (a_.keys[row].keys + kKeyBlock - 1) / kKeyBlock; }
+  void point_at(Workspace* w, const Tile& t, int block) const;
+  void gather(const RowKeys& row, int kv_head, Workspace* w) const;
+  void copy(const KeyNumbers& from, int kv_head, int first, int keys, int size, float* to) const;
   void fill_allowed(const Tile& t, int first, int keys, unsigned char* allowed) const;
   Workspace workspace(const Tile& t) const;
   void clear(const Attended& y, int rows) const;
@@ -99,7 +112,9 @@ class Job {
   const Attention& a_;
   const AttentionKernels& kernels_;
   const ElementwiseKernels& simple_;
-  int group_, tile_heads_, head_parts_, tile_queries_, query_parts_, blocks_, k_padded_, stride_;
+  decltype(MatrixKernels::unpack) unpack_;
+  int group_, tile_heads_, head_parts_, tile_queries_, query_parts_, k_padded_, stride_;
+  bool scattered_ = false, written_ = false;
 };
 
 Tile Job::tile(int i) const {
@@ -115,27 +130,29 @@ Tile Job::tile(int i) const {
 }
 
 Sight Job::sight(int row, int query) const {
-  int at = a_.offsets[row] + query, low = 0, high = a_.causal ? at + 1 : a_.ends[row];
-  high = std::min(high, kNoToken);
+  const RowKeys& r = a_.keys[row];
+  if (r.all) return {0, float(kNoToken), 0, 0};
+  int at = r.offset + query, low = 0, high = std::min(a_.causal ? at + 1 : r.end, kNoToken);
   if (a_.window) low = std::max(low, at - a_.window + 1);
   if (a_.chunk) {
     int start = at / a_.chunk * a_.chunk;
     low = std::max(low, start), high = std::min(high, start + a_.chunk);
   }
-  if (!a_.kept_last) return {float(low), float(high), 0, 0};
-  return {float(low), float(high), float(a_.kept_first), float(at - a_.kept_last + 1)};
+  if (!r.kept_last) return {float(low), float(high), 0, 0};
+  return {float(low), float(high), float(r.kept_first), float(at - r.kept_last + 1)};
 }
 
 /// Blocks that some query of the tile may see.
 std::pair<int, int> Job::visible(const Tile& t) const {
-  if (a_.key_index || a_.spans) return {0, blocks_};
+  const RowKeys& r = a_.keys[t.row];
+  if (r.index || r.all || a_.spans) return {0, blocks(t.row)};
   float low = kInfinity, high = 0;
   for (int i = 0; i < t.queries; ++i) {
     Sight s = sight(t.row, t.query + i);
     low = std::min(low, s.low), high = std::max(high, s.high);
   }
   if (high <= low) return {0, 0};
-  int to = (int(std::min(high, float(a_.keys))) + kKeyBlock - 1) / kKeyBlock;
+  int to = (int(std::min(high, float(r.keys))) + kKeyBlock - 1) / kKeyBlock;
   return {std::min(int(low) / kKeyBlock, to), to};
 }
 
@@ -149,9 +166,7 @@ Attended Job::attended(Arena& memory, const Tile& t) const {
 
 /// What does not depend on the block.
 KeyBlock Job::prepare(const Tile& t, Arena& memory) const {
-  KeyBlock b = {.k_token = a_.k.token,
-                .v_token = a_.v.token,
-                .k_size = a_.k_size,
+  KeyBlock b = {.k_size = a_.k_size,
                 .v_size = a_.v_size,
                 .index = nullptr,
                 .packed = nullptr,
@@ -176,40 +191,82 @@ KeyBlock Job::prepare(const Tile& t, Arena& memory) const {
 
 /// Written out where no Sight can say who is seen.
 void Job::fill_allowed(const Tile& t, int first, int keys, unsigned char* allowed) const {
-  const int* index = a_.key_index ? a_.key_index + long(t.row) * a_.keys : nullptr;
+  const RowKeys& r = a_.keys[t.row];
+  const int* index = r.all ? nullptr : r.index;
   const int* spans = a_.spans ? a_.spans + long(t.row) * a_.queries : nullptr;
   for (int i = 0; i < t.queries; ++i, allowed += kKeyBlock) {
     Sight s = sight(t.row, t.query + i);
     int mine = spans ? spans[t.query + i] : 0;
     for (int j = 0; j < keys; ++j) {
-      int key = index ? index[first + j] : first + j, fresh = key - a_.offsets[t.row];
+      int key = index ? index[first + j] : first + j, fresh = key - r.offset;
       auto at = float(key);
       bool seen = s.low <= at && at < s.high && !(s.hidden_from <= at && at < s.hidden_to);
       if (mine > 0 && fresh >= 0 && fresh < a_.queries) seen |= spans[fresh] == mine;
-      if (a_.allowed)
-        seen &= a_.allowed[(long(t.row) * a_.queries + t.query + i) * a_.keys + first + j] != 0;
+      if (r.allowed) seen &= r.allowed[long(t.query + i) * r.keys + first + j] != 0;
       allowed[j] = seen;
     }
     std::fill(allowed + keys, allowed + kKeyBlock, 0);
   }
 }
 
-void Job::point_at(KeyBlock* b, const Tile& t, int block, unsigned char* allowed) const {
+/// Keys [first, first + keys) of a piece, in rows of `size`.
+void Job::copy(
+    const KeyNumbers& from, int kv_head, int first, int keys, int size, float* to) const {
+  if (from.data) {
+    const float* x = from.data + kv_head * from.head + first * from.token;
+    for (int j = 0; j < keys; ++j, x += from.token, to += size) std::copy_n(x, size, to);
+    return;
+  }
+  Matrix m = from.packed;
+  auto shifted = [kv_head](const void* p, long bytes) {
+    return static_cast<const char*>(p) + kv_head * bytes;
+  };
+  m.data = shifted(m.data, from.head_bytes);
+  m.scales = shifted(m.scales, from.head_scale_bytes);
+  m.zeros = shifted(m.zeros, from.head_scale_bytes);
+  for (int j = 0; j < keys; ++j, to += size) unpack_(m, first + j, 0, size, to);
+}
+
+/// The keys of a block from wherever they lie.
+void Job::gather(const RowKeys& row, int kv_head, Workspace* w) const {
+  KeyBlock& b = w->keys;
+  int at = 0, end = b.first + b.keys;  // columns before the piece, and behind the block
+  for (const KeyPiece* p = row.pieces; at < end; at += (p++)->keys) {
+    int from = std::max(at, b.first), to = std::min(at + p->keys, end);
+    if (to <= from) continue;
+    copy(p->k, kv_head, from - at, to - from, a_.k_size, w->k + long(from - b.first) * a_.k_size);
+    copy(p->v, kv_head, from - at, to - from, a_.v_size, w->v + long(from - b.first) * a_.v_size);
+  }
+  b.k = w->k, b.k_token = a_.k_size;
+  b.v = w->v, b.v_token = a_.v_size;
+}
+
+void Job::point_at(Workspace* w, const Tile& t, int block) const {
+  const RowKeys& row = a_.keys[t.row];
+  KeyBlock* b = &w->keys;
   b->first = block * kKeyBlock;
-  b->keys = std::min(kKeyBlock, a_.keys - b->first);
-  b->k = a_.k.data + t.row * a_.k.row + t.kv_head * a_.k.head + b->first * a_.k.token;
-  b->v = a_.v.data + t.row * a_.v.row + t.kv_head * a_.v.head + b->first * a_.v.token;
-  if (a_.key_index) b->index = a_.key_index + long(t.row) * a_.keys + b->first;
-  if (!allowed) return;
-  fill_allowed(t, b->first, b->keys, allowed);
-  b->allowed = allowed;
+  b->keys = std::min(kKeyBlock, row.keys - b->first);
+  const KeyPiece* p = row.pieces;
+  int at = b->first;
+  while (at >= p->keys) at -= (p++)->keys;
+  if (p->k.data && p->v.data && at + b->keys <= p->keys) {
+    b->k = p->k.data + t.kv_head * p->k.head + at * p->k.token, b->k_token = p->k.token;
+    b->v = p->v.data + t.kv_head * p->v.head + at * p->v.token, b->v_token = p->v.token;
+  } else {
+    gather(row, t.kv_head, w);
+  }
+  b->index = row.index && !row.all ? row.index + b->first : nullptr;
+  if (!w->allowed) return;
+  fill_allowed(t, b->first, b->keys, w->allowed);
+  b->allowed = w->allowed;
 }
 
 Workspace Job::workspace(const Tile& t) const {
   std::size_t scratch = kernels_.scratch_bytes(a_.k_size, a_.v_size);
   std::size_t packed = kernels_.pack ? kernels_.packed_bytes(a_.k_size) : 0;
   std::size_t of_row = sizeof(float) * (k_padded_ + 2 * (stride_ + 2)) + sizeof(Sight) + kKeyBlock;
-  Arena memory(thread_scratch(of_row * room_for(t.rows()) + packed + scratch + 16 * 64));
+  std::size_t gathered = scattered_ ? sizeof(float) * kKeyBlock * (a_.k_size + a_.v_size) : 0;
+  Arena memory(thread_scratch(of_row * room_for(t.rows()) + packed + gathered + scratch + 18 * 64));
   Workspace w;
   w.keys = prepare(t, memory);
   if (packed) {
@@ -218,8 +275,9 @@ Workspace Job::workspace(const Tile& t) const {
     w.keys.packed = queries;
   }
   w.block = attended(memory, t), w.all = attended(memory, t);
-  bool written = a_.allowed || a_.spans;
-  w.allowed = written ? memory.take<unsigned char>(long(t.queries) * kKeyBlock) : nullptr;
+  w.allowed = written_ ? memory.take<unsigned char>(long(t.queries) * kKeyBlock) : nullptr;
+  w.k = scattered_ ? memory.take(long(kKeyBlock) * a_.k_size) : nullptr;
+  w.v = scattered_ ? memory.take(long(kKeyBlock) * a_.v_size) : nullptr;
   w.scratch = memory.take<char>(long(scratch));
   return w;
 }
@@ -237,7 +295,7 @@ void Job::whole(const Tile& t) const {
   clear(w.all, t.rows());
   auto [from, to] = visible(t);
   for (int block = from; block < to; ++block) {
-    point_at(&w.keys, t, block, w.allowed);
+    point_at(&w, t, block);
     kernels_.block(w.keys, w.scratch, w.block);
     kernels_.merge(w.block, t.rows(), w.all);
   }
@@ -268,7 +326,7 @@ void Job::split(int tiles) const {
     Part& p = parts[i];
     Tile t = tile(p.tile);
     Workspace w = workspace(t);
-    point_at(&w.keys, t, p.block, w.allowed);
+    point_at(&w, t, p.block);
     kernels_.block(w.keys, w.scratch, p.y);
   });
   for (int i = 0; i < tiles; ++i) {
@@ -298,8 +356,9 @@ void attention(const Attention& a) {
   const Machine& m = machine();
   const AttentionKernels* half = m.deterministic ? nullptr : m.kernels->attention_half;
   bool enough = half && a.queries * (a.heads / a.kv_heads) >= half->least_rows;
-  bool use_half = enough && !a.allowed && !a.spans;
-  Job(a, use_half ? *half : m.kernels->attention_f32, m.kernels->elementwise).run();
+  bool use_half = enough && !a.spans;
+  for (int b = 0; b < a.rows; ++b) use_half &= !a.keys[b].allowed;
+  Job(a, use_half ? *half : m.kernels->attention_f32, *m.kernels).run();
 }
 
 void rotate(const Rotation& r) {

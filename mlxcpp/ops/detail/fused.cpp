@@ -103,37 +103,88 @@ std::shared_ptr<BoundAttention> BoundAttention::make(const SelfAttention& a) {
   return b;
 }
 
-/// Turns the heads of one row, (L, heads, head_dim), into out.
-void BoundAttention::turn_row(const float* x,
-                              int row,
-                              int heads,
-                              float* out,
-                              long head_stride,
-                              long token_stride,
-                              const Rows& rows) const {
-  int L = rows.length;
+/// Turns the heads of one row, (tokens, heads, head_dim).
+void BoundAttention::turn_row(
+    const float* x, int row, int heads, const Turned& to, const Rows& rows) const {
   std::vector<float> inverse(std::max(1, rope_->dims / 2));
-  std::vector<int> positions(L);
-  for (int t = 0; t < L; ++t) positions[t] = rows.offsets[row] + t;
+  std::vector<int> positions(to.tokens);
+  for (int t = 0; t < to.tokens; ++t) positions[t] = rows.offsets[row] + t;
   inverse_frequencies(*rope_, freqs_, long_freqs_, rows.end(row), inverse.data());
   cpu::rotate({.rows = 1,
                .heads = heads,
-               .tokens = L,
+               .tokens = to.tokens,
                .size = head_dim_,
                .dims = rope_->dims,
                .x = {.data = x, .row = 0, .head = head_dim_, .token = long(heads) * head_dim_},
-               .out = out,
+               .out = to.out,
                .out_row = 0,
-               .out_head = head_stride,
-               .out_token = token_stride,
+               .out_head = to.head,
+               .out_token = to.token,
                .traditional = rope_->traditional,
                .magnitude = rope_->dims ? rope_->magnitude : 1,
                .inverse = inverse.data(),
                .positions = positions.data()});
 }
 
-void BoundAttention::run(
-    const float* x, const float* residual, float* y, const Rows& rows, const Keys& keys) const {
+/// Turns and copies the valid tokens of a row, (L, K, size), to where they are kept.
+void BoundAttention::keep_row(
+    const float* k, const float* v, int row, const Keys& keys, const Rows& rows) const {
+  int at = keys.sight.column, tokens = rows.lengths[row];
+  if (tokens == 0) return;
+  float* to = keys.k + long(at) * head_dim_;
+  turn_row(k, row, kv_heads_, {to, keys.columns * head_dim_, head_dim_, tokens}, rows);
+  for (int h = 0; h < kv_heads_; ++h)
+    for (int t = 0; t < tokens; ++t)
+      std::memcpy(keys.v + (h * keys.columns + at + t) * v_dim_,
+                  v + (long(t) * kv_heads_ + h) * v_dim_,
+                  sizeof(float) * v_dim_);
+}
+
+void BoundAttention::attend(const float* q,
+                            const std::vector<std::vector<cpu::KeyPiece>>& pieces,
+                            const std::vector<Keys>& keys,
+                            const Rows& rows,
+                            float* mixed) const {
+  int L = rows.length, q_size = heads_ * head_dim_;
+  std::vector<cpu::RowKeys> seen;
+  for (int b = 0; b < rows.batch; ++b) {
+    cpu::RowKeys r{.pieces = pieces[b].data(),
+                   .count = int(pieces[b].size()),
+                   .offset = rows.offsets[b],
+                   .end = rows.end(b)};
+    for (auto& p : pieces[b]) r.keys += p.keys;
+    if (!keys.empty()) {
+      auto& sight = keys[b].sight;
+      r.kept_first = sight.kept.first, r.kept_last = sight.kept.last;
+      if (!sight.key_index.empty()) r.index = sight.key_index.data();
+    }
+    seen.push_back(r);
+  }
+  cpu::attention({.rows = rows.batch,
+                  .heads = heads_,
+                  .kv_heads = kv_heads_,
+                  .queries = L,
+                  .k_size = head_dim_,
+                  .v_size = v_dim_,
+                  .q = {.data = q, .row = long(L) * q_size, .head = head_dim_, .token = q_size},
+                  .keys = seen.data(),
+                  .out = mixed,
+                  .out_row = long(L) * heads_ * v_dim_,
+                  .out_head = v_dim_,
+                  .out_token = long(heads_) * v_dim_,
+                  .scale = args_.scale,
+                  .softcap = args_.softcap,
+                  .sinks = sinks_ ? sinks_->data<float>() : nullptr,
+                  .causal = args_.causal,
+                  .window = args_.window,
+                  .chunk = args_.chunk});
+}
+
+void BoundAttention::run(const float* x,
+                         const float* residual,
+                         float* y,
+                         const Rows& rows,
+                         const std::vector<Keys>& keys) const {
   int B = rows.batch, L = rows.length, T = B * L;
   int q_size = heads_ * head_dim_, k_size = kv_heads_ * head_dim_, v_size = kv_heads_ * v_dim_;
   Scratch scratch(size_t(T) * (q_size + k_size + v_size + heads_ * v_dim_));
@@ -146,63 +197,28 @@ void BoundAttention::run(
   if (q_norm_) cpu::rms_norm(q, q_norm_->values(), q_norm_->eps, T * heads_, head_dim_, q);
   if (k_norm_) cpu::rms_norm(k, k_norm_->values(), k_norm_->eps, T * kv_heads_, head_dim_, k);
 
-  bool kept = keys.k != nullptr;
-  long columns = kept ? keys.columns : L;
+  std::vector<std::vector<cpu::KeyPiece>> pieces(B);
   for (int b = 0; b < B; ++b) {
-    float* qb = q + size_t(b) * L * q_size;
-    turn_row(qb, b, heads_, qb, head_dim_, q_size, rows);
-    float* kb = k + size_t(b) * L * k_size;
-    if (!kept) {
-      turn_row(kb, b, kv_heads_, kb, head_dim_, k_size, rows);
+    float *qb = q + size_t(b) * L * q_size, *kb = k + size_t(b) * L * k_size;
+    const float* vb = v + size_t(b) * L * v_size;
+    turn_row(qb, b, heads_, {qb, head_dim_, q_size, L}, rows);
+    if (keys.empty()) {
+      turn_row(kb, b, kv_heads_, {kb, head_dim_, k_size, L}, rows);
+      pieces[b].push_back({.k = {.data = kb, .head = head_dim_, .token = k_size},
+                           .v = {.data = vb, .head = v_dim_, .token = v_size},
+                           .keys = L});
       continue;
     }
-    int at = keys.sight.columns[b];
-    float* to = keys.k + (size_t(b) * kv_heads_ * columns + at) * head_dim_;
-    turn_row(kb, b, kv_heads_, to, columns * head_dim_, head_dim_, rows);
-    for (int h = 0; h < kv_heads_; ++h)
-      for (int t = 0; t < L; ++t)
-        std::memcpy(keys.v + ((size_t(b) * kv_heads_ + h) * columns + at + t) * v_dim_,
-                    v + (size_t(b) * L + t) * v_size + h * v_dim_,
-                    sizeof(float) * v_dim_);
+    const Keys& row = keys[b];
+    keep_row(kb, vb, b, row, rows);
+    pieces[b] = row.before;
+    if (row.sight.seen)
+      pieces[b].push_back(
+          {.k = {.data = row.k, .head = row.columns * head_dim_, .token = head_dim_},
+           .v = {.data = row.v, .head = row.columns * v_dim_, .token = v_dim_},
+           .keys = row.sight.seen});
   }
-
-  std::vector<int> ends;
-  for (int b = 0; b < B; ++b) ends.push_back(rows.end(b));
-  cpu::Attention a{.rows = B,
-                   .heads = heads_,
-                   .kv_heads = kv_heads_,
-                   .queries = L,
-                   .keys = kept ? keys.sight.seen : L,
-                   .k_size = head_dim_,
-                   .v_size = v_dim_,
-                   .q = {.data = q, .row = long(L) * q_size, .head = head_dim_, .token = q_size},
-                   .out = mixed,
-                   .out_row = long(L) * heads_ * v_dim_,
-                   .out_head = v_dim_,
-                   .out_token = long(heads_) * v_dim_,
-                   .scale = args_.scale,
-                   .softcap = args_.softcap,
-                   .sinks = sinks_ ? sinks_->data<float>() : nullptr,
-                   .causal = args_.causal,
-                   .window = args_.window,
-                   .chunk = args_.chunk,
-                   .offsets = rows.offsets.data(),
-                   .ends = ends.data()};
-  if (kept) {
-    auto heads_of = [&](float* data, int size) {
-      return cpu::Heads{
-          .data = data, .row = kv_heads_ * columns * size, .head = columns * size, .token = size};
-    };
-    a.k = heads_of(keys.k, head_dim_);
-    a.v = heads_of(keys.v, v_dim_);
-    a.kept_first = keys.sight.kept.first;
-    a.kept_last = keys.sight.kept.last;
-    if (!keys.sight.key_index.empty()) a.key_index = keys.sight.key_index.data();
-  } else {
-    a.k = {.data = k, .row = long(L) * k_size, .head = head_dim_, .token = k_size};
-    a.v = {.data = v, .row = long(L) * v_size, .head = v_dim_, .token = v_size};
-  }
-  cpu::attention(a);
+  attend(q, pieces, keys, rows, mixed);
 
   cpu::Product out = product(*o_, y);
   out.residual = residual;
@@ -273,7 +289,7 @@ std::shared_ptr<const BoundLayer> BoundLayer::of(const LayerPlan& p) {
 void BoundLayer::run(const float* h,
                      float* y,
                      const Rows& rows,
-                     const BoundAttention::Keys& keys) const {
+                     const std::vector<BoundAttention::Keys>& keys) const {
   int T = rows.batch * rows.length, D = attn_->outputs();
   Scratch scratch(size_t(T) * D * 2);
   float* x = scratch.take(size_t(T) * D);

@@ -1,6 +1,7 @@
 // Attention, feed-forward network and whole decoder layers as one node each, by our own kernels.
 #pragma once
 
+#include "mlxcpp/ops/cpu/attention.h"
 #include "mlxcpp/ops/detail/weights.h"
 #include "mlxcpp/ops/plan.h"
 
@@ -27,25 +28,36 @@ class BoundAttention {
   int inputs() const { return q_->inputs(); }
   int outputs() const { return o_->outputs(); }
 
-  /// Where the keys of a pass go, and what attention sees of them.
+  /// Where the keys of a row go, and what attention sees of them.
   struct Keys {
-    float *k = nullptr, *v = nullptr;  // (B, K, columns, size); null: only the pass itself is seen
-    long columns = 0;
+    float *k, *v;  // (K, columns, size)
+    long columns;
+    std::vector<cpu::KeyPiece> before;  // columns of other storage
     KvRoom::Sight sight;
   };
-  /// y = o(attention(x)) + residual.  x: (B, L, inputs), residual null or (B, L, outputs).
-  void run(
-      const float* x, const float* residual, float* y, const Rows& rows, const Keys& keys) const;
+  /// y = o(attention(x)) + residual.  x: (B, L, inputs), residual null or (B, L, outputs); keys of
+  /// each row, or none: only the pass itself is seen.
+  void run(const float* x,
+           const float* residual,
+           float* y,
+           const Rows& rows,
+           const std::vector<Keys>& keys) const;
 
  private:
   static std::shared_ptr<BoundAttention> make(const SelfAttention& a);
-  void turn_row(const float* x,
-                int row,
-                int heads,
-                float* out,
-                long head_stride,
-                long token_stride,
-                const Rows& rows) const;
+  /// Heads of one row's tokens, turned.
+  struct Turned {
+    float* out;
+    long head, token;  // strides
+    int tokens;
+  };
+  void turn_row(const float* x, int row, int heads, const Turned& to, const Rows& rows) const;
+  void keep_row(const float* k, const float* v, int row, const Keys& keys, const Rows& rows) const;
+  void attend(const float* q,
+              const std::vector<std::vector<cpu::KeyPiece>>& pieces,
+              const std::vector<Keys>& keys,
+              const Rows& rows,
+              float* mixed) const;
 
   std::shared_ptr<const BoundWeight> q_, k_, v_, o_;
   std::optional<BoundNorm> q_norm_, k_norm_;
@@ -77,7 +89,10 @@ class BoundLayer {
   int size() const { return attn_->outputs(); }
 
   /// h: (B, L, D) -> y.
-  void run(const float* h, float* y, const Rows& rows, const BoundAttention::Keys& keys) const;
+  void run(const float* h,
+           float* y,
+           const Rows& rows,
+           const std::vector<BoundAttention::Keys>& keys) const;
 
  private:
   std::shared_ptr<const BoundAttention> attn_;

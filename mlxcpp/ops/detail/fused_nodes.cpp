@@ -23,8 +23,30 @@ bool of_pass(const array& x, int size, const Rows& rows) {
   return x.shape() == mx::Shape{rows.batch, rows.length, size};
 }
 
-/// A node over (h, [residual], [keys, values]) that gives y and the keys and values with the pass
-/// in them.  run(in, y, keys) is called with in = h and residual.
+using Keys = std::vector<BoundAttention::Keys>;
+
+/// Storage of some rows among a node's inputs and outputs.
+struct Places {
+  int input;                // k, then v, then those of each piece before
+  std::vector<int> before;  // columns of the pieces
+  KvRoom::Sight sight;
+
+  BoundAttention::Keys keys(const std::vector<array>& in, array& k, array& v) const {
+    BoundAttention::Keys to{k.data<float>(), v.data<float>(), k.shape(2), {}, sight};
+    auto numbers = [](const array& a) {
+      return cpu::KeyNumbers{
+          .data = a.data<float>(), .head = long(a.strides(1)), .token = long(a.strides(2))};
+    };
+    for (size_t i = 0; i < before.size(); ++i)
+      to.before.push_back({.k = numbers(in[input + 2 + 2 * i]),
+                           .v = numbers(in[input + 3 + 2 * i]),
+                           .keys = before[i]});
+    return to;
+  }
+};
+
+/// A node over (h, [residual], storage of each row) that gives y and the storage with the pass in
+/// it.  run(h, residual, y, keys) is called on the stream's thread.
 template <class Run>
 std::optional<array> with_keys(const char* name,
                                std::vector<array> inputs,
@@ -34,36 +56,40 @@ std::optional<array> with_keys(const char* name,
   KvStore* store = layer.kv.empty() ? nullptr : layer.kv[0];
   std::vector<std::pair<mx::Shape, mx::Dtype>> outputs{{shape, mx::float32}};
   std::vector<int> reuse{-1};
-  KvRoom::Sight sight;
-  size_t first = inputs.size();
+  std::vector<Places> places;
+  bool with_residual = inputs.size() > 1;
   if (store) {
-    auto room = store->room(*layer.rows);
-    if (!room) return {};
-    outputs.emplace_back(room->k.shape(), mx::float32);
-    outputs.emplace_back(room->v.shape(), mx::float32);
-    reuse = {-1, int(first), int(first) + 1};
-    sight = std::move(room->sight);
-    inputs.push_back(std::move(room->k));
-    inputs.push_back(std::move(room->v));
-  }
-  auto bind = [run, sight = std::move(sight), kept = store != nullptr](
-                  const std::vector<array>& in, std::vector<array>& out) -> std::function<void()> {
-    BoundAttention::Keys keys;
-    keys.sight = sight;
-    if (kept) {
-      keys.k = out[1].data<float>(), keys.v = out[2].data<float>();
-      keys.columns = out[1].shape(2);
+    auto rooms = store->room(*layer.rows);
+    if (rooms.empty()) return {};
+    for (auto& room : rooms) {
+      int at = int(inputs.size());
+      outputs.emplace_back(room.k.shape(), mx::float32), reuse.push_back(at);
+      outputs.emplace_back(room.v.shape(), mx::float32), reuse.push_back(at + 1);
+      inputs.push_back(std::move(room.k)), inputs.push_back(std::move(room.v));
+      Places p{at, {}, std::move(room.sight)};
+      for (auto& piece : room.before) {
+        inputs.push_back(piece.k.values), inputs.push_back(piece.v.values);
+        p.before.push_back(piece.columns);
+      }
+      places.push_back(std::move(p));
     }
-    const float* h = in[0].data<float>();
-    const float* residual = in.size() > (kept ? 3u : 1u) ? in[1].data<float>() : nullptr;
-    return [run, h, residual, y = out[0].data<float>(), keys = std::move(keys)] {
+  }
+  auto bind = [run, places, with_residual](const std::vector<array>& in,
+                                           std::vector<array>& out) -> std::function<void()> {
+    Keys keys;
+    for (size_t i = 0; i < places.size(); ++i)
+      keys.push_back(places[i].keys(in, out[1 + 2 * i], out[2 + 2 * i]));
+    const float* residual = with_residual ? in[1].data<float>() : nullptr;
+    return [run, h = in[0].data<float>(), residual, y = out[0].data<float>(), keys] {
       run(h, residual, y, keys);
     };
   };
   auto kernel = std::make_shared<Kernel>(name, Kernel::Bind(std::move(bind)), no_composition);
   kernel->reuse = std::move(reuse);
   auto made = nodes(std::move(kernel), std::move(outputs), std::move(inputs));
-  if (store) store->fill(made[1], made[2]);
+  std::vector<std::pair<array, array>> filled;
+  for (size_t i = 0; i < places.size(); ++i) filled.emplace_back(made[1 + 2 * i], made[2 + 2 * i]);
+  if (store) store->fill(filled);
   return made[0];
 }
 
@@ -82,7 +108,7 @@ std::optional<array> fused_attention(const array& x,
   mx::Shape shape = x.shape();
   shape.back() = bound->outputs();
   auto run = [bound, rows = layer.rows](
-                 const float* h, const float* add, float* y, const BoundAttention::Keys& keys) {
+                 const float* h, const float* add, float* y, const Keys& keys) {
     bound->run(h, add, y, *rows, keys);
   };
   return with_keys("Attention", std::move(inputs), shape, layer, run);
@@ -108,8 +134,7 @@ std::optional<array> fused_layer(const array& h, const LayerPlan& plan, const La
   if (!usable(h) || !plain_pass(*layer.rows)) return {};
   auto bound = BoundLayer::of(plan);
   if (!bound || !of_pass(h, bound->size(), *layer.rows)) return {};
-  auto run = [bound, rows = layer.rows](
-                 const float* x, const float*, float* y, const BoundAttention::Keys& keys) {
+  auto run = [bound, rows = layer.rows](const float* x, const float*, float* y, const Keys& keys) {
     bound->run(x, y, *rows, keys);
   };
   return with_keys("Layer", {dense_float(h)}, h.shape(), layer, run);

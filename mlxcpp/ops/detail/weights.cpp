@@ -23,25 +23,6 @@ bool settle(array& a) {
   return true;
 }
 
-std::optional<cpu::Number> number_of(mx::Dtype d) {
-  if (d == mx::float32) return cpu::Number::f32;
-  if (d == mx::float16) return cpu::Number::f16;
-  if (d == mx::bfloat16) return cpu::Number::bf16;
-  return {};
-}
-
-std::optional<cpu::Coding> affine(int bits) {
-  switch (bits) {
-    case 2: return cpu::Coding::affine2;
-    case 3: return cpu::Coding::affine3;
-    case 4: return cpu::Coding::affine4;
-    case 5: return cpu::Coding::affine5;
-    case 6: return cpu::Coding::affine6;
-    case 8: return cpu::Coding::affine8;
-    default: return {};
-  }
-}
-
 std::optional<cpu::Coding> coding_of(const WeightData& w) {
   switch (w.quant.format) {
     case Format::dense:
@@ -49,7 +30,7 @@ std::optional<cpu::Coding> coding_of(const WeightData& w) {
       if (w.value->dtype() == mx::float16) return cpu::Coding::f16;
       if (w.value->dtype() == mx::bfloat16) return cpu::Coding::bf16;
       return {};
-    case Format::affine: return affine(w.quant.bits);
+    case Format::affine: return affine_coding(w.quant.bits);
     case Format::mxfp4: return cpu::Coding::mxfp4;
     case Format::mxfp8: return cpu::Coding::mxfp8;
     case Format::nvfp4: return cpu::Coding::nvfp4;
@@ -82,6 +63,25 @@ long row_stride(const array& a) { return a.strides()[a.ndim() - 2] * long(a.item
 long stack_stride(const array& a) { return a.strides()[0] * long(a.itemsize()); }
 
 }  // namespace
+
+std::optional<cpu::Number> number_of(mx::Dtype d) {
+  if (d == mx::float32) return cpu::Number::f32;
+  if (d == mx::float16) return cpu::Number::f16;
+  if (d == mx::bfloat16) return cpu::Number::bf16;
+  return {};
+}
+
+std::optional<cpu::Coding> affine_coding(int bits) {
+  switch (bits) {
+    case 2: return cpu::Coding::affine2;
+    case 3: return cpu::Coding::affine3;
+    case 4: return cpu::Coding::affine4;
+    case 5: return cpu::Coding::affine5;
+    case 6: return cpu::Coding::affine6;
+    case 8: return cpu::Coding::affine8;
+    default: return {};
+  }
+}
 
 std::optional<array> float_values(const array& x) {
   if (x.is_tracer()) return {};

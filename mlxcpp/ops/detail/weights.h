@@ -43,6 +43,10 @@ class BoundWeight {
   std::vector<std::uintptr_t> made_from_;
 };
 
+/// The codings of MLX's affine formats, and the types of their scales; nothing for others.
+std::optional<cpu::Coding> affine_coding(int bits);
+std::optional<cpu::Number> number_of(mx::Dtype dtype);
+
 /// float32 numbers of a small parameter (a norm, a bias), evaluated; nothing for a tracer.
 std::optional<array> float_values(const array& x);
 
