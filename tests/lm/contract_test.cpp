@@ -5,6 +5,7 @@
 #include "mlxcpp/lm/model.h"
 #include "mlxcpp/ops/device.h"
 #include "tests/lm/mixed_model.h"
+#include "tests/lm/plays.h"
 #include "tests/support/golden.h"
 #include "tests/support/temp_dir.h"
 
@@ -21,9 +22,6 @@
 namespace mlxcpp::lm {
 namespace {
 
-using Ids = std::vector<int>;
-constexpr float kTolerance = 1e-4f;  // of the largest value
-
 std::shared_ptr<const LanguageModel> llama(const std::string& row) {
   test::TempDir dir;
   test::write_model(dir.path(), MLXCPP_TEST_DATA "/lm/llama_" + row + ".safetensors");
@@ -33,48 +31,6 @@ std::shared_ptr<const LanguageModel> llama(const std::string& row) {
   for (auto& [path, p] : model->manifest().params) mx::eval(*p);  // before the folder goes
   return model;
 }
-
-Ids ids(int seed, int n) {
-  Ids r;
-  for (int i = 0; i < n; ++i) r.push_back((seed * 37 + i * 29 + i * i * 5) % 63 + 1);
-  return r;
-}
-Ids part(const Ids& v, int from, int to) { return {v.begin() + from, v.begin() + to}; }
-
-/// Ragged rows, padded on the right.
-Input input(const std::vector<Ids>& rows) {
-  size_t L = 1;
-  Ids flat, lengths;
-  for (auto& r : rows) L = std::max(L, r.size()), lengths.push_back(int(r.size()));
-  for (auto& r : rows)
-    for (size_t j = 0; j < L; ++j) flat.push_back(j < r.size() ? r[j] : 7);
-  return {.tokens = array(flat.data(), {int(rows.size()), int(L)}, mx::int32), .lengths = lengths};
-}
-
-array logits(const LanguageModel& m, const Input& in, Caches& c) {
-  array y = mx::astype(m.logits(m.hidden(in, c)), mx::float32);
-  auto all = c.arrays();
-  all.push_back(y);
-  mx::eval(all);
-  return y;
-}
-array logits(const LanguageModel& m, const Input& in) {
-  Caches none;
-  return logits(m, in, none);
-}
-
-/// (tokens, V) of one row.
-array row(const array& y, int b, int from, int to) {
-  return mx::squeeze(mx::slice(y, {b, from, 0}, {b + 1, to, y.shape(2)}), 0);
-}
-array tokens_of(const array& y, int from, int to) {
-  return mx::slice(y, {from, 0}, {to, y.shape(1)});
-}
-array alone(const LanguageModel& m, const Ids& r) {
-  return row(logits(m, input({r})), 0, 0, int(r.size()));
-}
-
-using test::relative_difference;
 
 struct Subject {
   std::string name;
@@ -87,36 +43,6 @@ class Contract : public testing::TestWithParam<Subject> {
  protected:
   std::shared_ptr<const LanguageModel> model = GetParam().make();
   const LanguageModel& m = *model;
-
-  /// Runs batches through one cache and compares every row with itself alone.
-  struct Play {
-    const LanguageModel& m;
-    Caches caches;
-    std::vector<Ids> full;
-    std::vector<array> want;
-    Ids done, live;
-    float worst = 0;
-
-    Play(const LanguageModel& model, const CacheOptions& options, std::vector<Ids> rows)
-        : m(model), caches(model.make_caches(options)), full(std::move(rows)) {
-      for (auto& f : full)
-        want.push_back(alone(m, f)), live.push_back(int(done.size())), done.push_back(0);
-    }
-    void pass(const Ids& n) {
-      std::vector<Ids> rows;
-      for (size_t i = 0; i < live.size(); ++i)
-        rows.push_back(part(full[live[i]], done[live[i]], done[live[i]] + n[i]));
-      array y = logits(m, input(rows), caches);
-      for (size_t i = 0; i < live.size(); ++i) {
-        int b = live[i];
-        if (n[i])
-          worst = std::max(worst,
-                           relative_difference(row(y, int(i), 0, n[i]),
-                                               tokens_of(want[b], done[b], done[b] + n[i])));
-        done[b] += n[i];
-      }
-    }
-  };
 
   /// The logits of `rest` after what the caches hold, against those of a row alone.
   float difference(Caches& c, const Ids& whole, int from) const {
