@@ -78,14 +78,47 @@ void add_length_flags(CLI::App& app, GenerationFlags& f) {
       ->type_name("TOKEN")
       ->group(kGroup);
   app.add_flag("--ignore-eos", f.ignore_eos, "Goes on after the model's end token")->group(kGroup);
-  app.add_option("--max-kv-size",
-                 f.max_kv_size,
-                 "Remembers the first 4 and the last tokens, this many in all")
-      ->group(kGroup);
   app.add_option("--prefill-step-size", f.prefill_step_size, "The most prompt tokens in one pass")
       ->default_str("2048")
       ->group(kGroup);
 }
+
+}  // namespace
+
+void add_cache_flags(CLI::App& app, GenerationFlags& f) {
+  constexpr const char* kGroup = "Cache";
+  app.add_option("--max-kv-size",
+                 f.max_kv_size,
+                 "Remembers the first 4 and the last tokens, this many in all")
+      ->group(kGroup);
+  app.add_option("--kv-bits",
+                 f.kv_bits,
+                 "Packs keys and values into so many bits each: 2, 3, 4, 5, 6 or 8; two numbers: "
+                 "keys, then values (0: not packed)")
+      ->type_name("N[,N]")
+      ->delimiter(',')
+      ->expected(1, 2)
+      ->allow_extra_args(false)
+      ->group(kGroup);
+  app.add_option("--kv-group-size", f.kv_group_size, "Numbers that share a scale with --kv-bits")
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--quantized-kv-start",
+                 f.quantized_kv_start,
+                 "Packs once there are so many tokens, with --kv-bits")
+      ->capture_default_str()
+      ->group(kGroup);
+}
+
+lm::KvQuant make_kv_quant(const GenerationFlags& f) {
+  if (f.kv_bits.empty()) return {};
+  return {.k_bits = f.kv_bits.front(),
+          .v_bits = f.kv_bits.back(),
+          .group_size = f.kv_group_size,
+          .start = f.quantized_kv_start};
+}
+
+namespace {
 
 /// All that needs no tokenizer.
 lm::GenerateOptions plain_options(const GenerationFlags& f, const lm::GenerationDefaults& d) {
@@ -113,6 +146,7 @@ lm::GenerateOptions plain_options(const GenerationFlags& f, const lm::Generation
   o.seed = f.seed;
   o.ignore_eos = f.ignore_eos;
   o.max_kv_size = f.max_kv_size.value_or(o.max_kv_size);
+  o.kv_quant = make_kv_quant(f);
   o.step.prefill_step_size = f.prefill_step_size.value_or(o.step.prefill_step_size);
   return o;
 }
@@ -136,6 +170,7 @@ std::string in_flag_terms(std::string message) {
 
 void add_generation_flags(CLI::App& app, GenerationFlags& flags) {
   add_length_flags(app, flags);
+  add_cache_flags(app, flags);
   add_sampling_flags(app, flags);
   add_penalty_flags(app, flags);
   app.add_option("--chat-template-config",

@@ -29,10 +29,16 @@ struct GenerationFlags {
   std::vector<std::string> logit_bias, stop, extra_eos_tokens;
   std::optional<std::uint64_t> seed;
   bool ignore_eos = false;
+  std::vector<int> kv_bits;  // of keys and values, or of each
+  int kv_group_size = 64, quantized_kv_start = 5000;
   std::string template_config;
 };
 
 void add_generation_flags(CLI::App& app, GenerationFlags& flags);
+
+/// --kv-bits, --kv-group-size, --quantized-kv-start.
+void add_cache_flags(CLI::App& app, GenerationFlags& flags);
+lm::KvQuant make_kv_quant(const GenerationFlags& flags);
 
 /// Throws InputError naming the flag.  Costs nothing: to be called before a model is loaded.
 void check(const GenerationFlags& flags);

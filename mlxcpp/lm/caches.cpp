@@ -24,8 +24,8 @@ namespace {
 
 void KvQuant::validate() const {
   auto known = [](int bits) { return bits == 0 || (bits >= 2 && bits <= 8 && bits != 7); };
-  if (!known(k_bits)) refuse("kv_bits of keys", "0, 2, 3, 4, 5, 6 or 8", k_bits);
-  if (!known(v_bits)) refuse("kv_bits of values", "0, 2, 3, 4, 5, 6 or 8", v_bits);
+  if (!known(k_bits)) refuse("kv_bits", "0, 2, 3, 4, 5, 6 or 8", k_bits);
+  if (!known(v_bits)) refuse("kv_bits", "0, 2, 3, 4, 5, 6 or 8", v_bits);
   if (group_size != 32 && group_size != 64 && group_size != 128)
     refuse("kv_group_size", "32, 64 or 128", group_size);
   if (start < 0) refuse("quantized_kv_start", "0 or more", start);

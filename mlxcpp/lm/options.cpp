@@ -25,6 +25,7 @@ void GenerateOptions::validate(int vocab_size) const {
   if (max_kv_size < 0) refuse("max_kv_size", "0 or more", std::to_string(max_kv_size));
   if (max_kv_size && (keep < 0 || keep >= max_kv_size))
     refuse("max_kv_size", "more than keep", std::to_string(max_kv_size));
+  kv_quant.validate();
   sample.validate();
   penalties.validate(vocab_size);
   step.validate();

@@ -1,6 +1,7 @@
 // What can be asked of a generation.
 #pragma once
 
+#include "mlxcpp/lm/kv_quant.h"
 #include "mlxcpp/text/vocab.h"
 
 #include <cstdint>
@@ -69,6 +70,7 @@ struct GenerateOptions {
   /// > 0: caches keep the first `keep` and the last tokens, this many in all.
   int max_kv_size = 0;
   int keep = 4;
+  KvQuant kv_quant = {};  // how caches pack keys and values
   StepOptions step;
   PrefillProgress prefill_progress;
 

@@ -31,9 +31,7 @@ struct ChatSession::Impl {
     if (!context.tokenizer().has_chat_template())
       throw TokenizerError(
           describe("chat template", "missing", "a chat template beside the tokenizer", "none"));
-    cache = std::make_shared<CachedPrompt>(
-        context.model(),
-        CacheOptions{.max_kv_size = options.generate.max_kv_size, .keep = options.generate.keep});
+    cache = std::make_shared<CachedPrompt>(context.model(), cache_options(options.generate));
   }
 
   std::vector<TokenId> prompt_for(const text::ChatMessage& question) const {

@@ -50,6 +50,10 @@ array as_tokens(std::span<const TokenId> ids) {
 
 }  // namespace
 
+CacheOptions cache_options(const GenerateOptions& o) {
+  return {.max_kv_size = o.max_kv_size, .keep = o.keep, .quant = o.kv_quant};
+}
+
 CachedPrompt::CachedPrompt(const LanguageModel& model, const CacheOptions& o)
     : options(o), caches(model.make_caches(o)) {}
 
@@ -103,6 +107,7 @@ std::vector<array> Stepper::to_evaluate(const Sampled& s) const {
 bool Stepper::prefill(std::span<const TokenId> prompt, const PrefillProgress& progress) {
   int total = int(prompt.size()), done = 0;
   history_.insert(history_.end(), prompt.begin(), prompt.end());
+  cache_->caches.reserve(int(cache_->ids.size()) + total);
   ChunkSize chunk(options_);
   try {
     while (done < total) {

@@ -14,6 +14,9 @@
 
 namespace mlxcpp::lm {
 
+/// What the caches of one generation must be.
+CacheOptions cache_options(const GenerateOptions& options);
+
 /// Caches of one row, and the ids that they have consumed, in order.
 struct CachedPrompt {
   CacheOptions options;

@@ -100,9 +100,7 @@ struct TokenStream::Impl {
         stops(options.stop) {
     options.validate(model->vocab_size());
     check_prompt(prompt, model->vocab_size(), context_length);
-    if (!cache)
-      cache = std::make_shared<CachedPrompt>(
-          *model, CacheOptions{.max_kv_size = options.max_kv_size, .keep = options.keep});
+    if (!cache) cache = std::make_shared<CachedPrompt>(*model, cache_options(options));
     stats.prompt_tokens = int(prompt.size());
   }
 

@@ -35,6 +35,23 @@ TEST(Cache, takes_at_once_what_was_announced) {
   EXPECT_EQ(b.caches.nbytes(), 1024 * token);
 }
 
+TEST(Cache, that_packs_sees_a_long_row_whole_and_takes_less) {
+  std::mt19937 random(1);
+  for (int start : {0, 400}) {
+    Kind kind{"packed", 0, {.quant = {.v_bits = 8, .group_size = 64, .start = start}}};
+    Batch b(kind, 1);
+    for (int n : {300, 1, 1, 250, 1, 256, 3, 200, 90, 1}) b.add({some(random, n)});
+    auto fork = b.fork();
+    b.add({some(random, 2)});
+    fork.add({some(random, 5)});
+    b.trim({260});
+    b.add({some(random, 30)});
+    b.add({some(random, 300)});
+    std::uint64_t dense = b.rows[0].size() * kHeads * (1 + kNames) * sizeof(float);
+    EXPECT_LT(b.caches.nbytes(), dense * 6 / 10);
+  }
+}
+
 TEST(Cache, fork_shares_what_it_holds_and_takes_only_what_it_adds) {
   if (!ops::own_kernels()) GTEST_SKIP() << "MLX's kernels want all columns in one piece";
   std::mt19937 random(1);
@@ -256,8 +273,8 @@ TEST(CacheOptions, out_of_range_name_the_field) {
   EXPECT_TRUE(message({.keep = -1}).starts_with("keep:"));
   EXPECT_TRUE(message({.max_kv_size = 4, .keep = 4}).starts_with("max_kv_size:"));
   EXPECT_EQ(message({.max_kv_size = 5, .keep = 4}), "");
-  EXPECT_TRUE(message({.quant = {.k_bits = 7}}).starts_with("kv_bits of keys:"));
-  EXPECT_TRUE(message({.quant = {.v_bits = -1}}).starts_with("kv_bits of values:"));
+  EXPECT_TRUE(message({.quant = {.k_bits = 7}}).starts_with("kv_bits:"));
+  EXPECT_TRUE(message({.quant = {.v_bits = -1}}).starts_with("kv_bits:"));
   EXPECT_TRUE(message({.quant = {.v_bits = 8, .group_size = 48}}).starts_with("kv_group_size:"));
   EXPECT_TRUE(message({.quant = {.v_bits = 8, .start = -1}}).starts_with("quantized_kv_start:"));
   EXPECT_TRUE(message({.quant = {.k_bits = 8}}).starts_with("kv_group_size: does not divide"));

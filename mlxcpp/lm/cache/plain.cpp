@@ -9,6 +9,11 @@
 #include <utility>
 
 namespace mlxcpp::lm {
+namespace {
+
+bool is_packed(const KvPair& p) { return p.k.scales || p.v.scales; }
+
+}  // namespace
 
 int PlainKv::size() const {
   int n = 0;
@@ -20,12 +25,15 @@ int PlainKv::size() const {
 bool PlainKv::fits(int tokens) const {
   if (held_.empty()) return false;
   auto& [segment, count] = held_.back();
-  return segment.use_count() == 1 && segment->columns() - count >= tokens;
+  bool growing =
+      !packed_ || !ops::own_kernels() || (!is_packed(*segment) && segment->columns() <= kStep);
+  return growing && segment.use_count() == 1 && segment->columns() - count >= tokens;
 }
 
 /// Of a new segment: for what was announced, else more the more there is.
 int PlainKv::columns_for(int tokens) const {
   int have = size();
+  if (packed_ && ops::own_kernels()) return tokens <= kStep ? kStep : tokens;
   return rounded_up(std::max({tokens, reserved_ - have, have / 4}));
 }
 
@@ -49,14 +57,22 @@ KvPair PlainKv::whole() const {
   return side_by_side(parts);
 }
 
-/// From now on numbers are stored packed.
-void PlainKv::pack() {
+KvPair PlainKv::whole_packed() const {
+  std::vector<KvPair> parts;
+  for (auto& h : held_) {
+    KvPair kv = take_columns(*h.segment, 0, h.count);
+    parts.push_back(is_packed(kv) ? kv : packed(kv.k.values, kv.v.values));
+  }
+  return side_by_side(parts);
+}
+
+void PlainKv::pack_segments(bool last) {
   packed_ = true;
-  if (held_.empty()) return;
-  int have = size();
-  KvPair all = whole();
-  KvPair kv = packed(all.k.values, all.v.values);
-  held_.assign(1, {std::make_shared<KvPair>(std::move(kv)), have});
+  for (size_t i = 0; i + !last < held_.size(); ++i) {
+    auto& [segment, count] = held_[i];
+    KvPair kv = take_columns(*segment, 0, count);
+    if (!is_packed(kv)) segment = std::make_shared<KvPair>(packed(kv.k.values, kv.v.values));
+  }
 }
 
 ops::KvPart PlainKv::part(const array& k, const array& v) const {
@@ -70,9 +86,10 @@ ops::KvPart PlainKv::part(const array& k, const array& v) const {
 ops::KvPart PlainKv::append(const array& k, const array& v, int offset) {
   int n = k.shape(2);
   if (n == 0) return part(k, v);
-  if (quant_.on() && !packed_ && offset >= quant_.start) pack();
-  KvPair fresh = packed_ ? packed(k, v) : KvPair{k, v};
-  if (!fits(n)) begin_segment(fresh, n);
+  bool grows = !packs(offset) || (ops::own_kernels() && n <= kStep);
+  if (packs(offset)) pack_segments(!grows || !fits(n));
+  KvPair fresh = grows ? KvPair{k, v} : packed(k, v);
+  if (!fits(n) || is_packed(*held_.back().segment) == grows) begin_segment(fresh, n);
   auto& [segment, count] = held_.back();
   *segment = written_at(*segment, fresh, count);
   count += n;
@@ -80,8 +97,13 @@ ops::KvPart PlainKv::append(const array& k, const array& v, int offset) {
 }
 
 std::optional<ops::KvRoom> PlainKv::room(int offset, int tokens) {
-  if (packed_ || (quant_.on() && offset >= quant_.start)) return {};
-  auto other_dtype = [](const Held& h) { return h.segment->k.dtype() != mx::float32; };
+  if (packs(offset)) {
+    if (tokens > kStep) return {};
+    pack_segments(!fits(tokens));
+  }
+  auto other_dtype = [](const Held& h) {
+    return !is_packed(*h.segment) && h.segment->k.dtype() != mx::float32;
+  };
   if (std::any_of(held_.begin(), held_.end(), other_dtype)) return {};
   filling_ = tokens;
   if (tokens && !fits(tokens)) begin_segment(blank(0), tokens);
@@ -125,7 +147,7 @@ std::vector<array> PlainKv::written() const {
 
 CacheState PlainKv::state(int consumed) const {
   if (packed_) {
-    auto kv = held_.empty() ? std::nullopt : std::optional(whole());
+    auto kv = held_.empty() ? std::nullopt : std::optional(whole_packed());
     return saved_packed(kQuantisedClass, kv, {consumed}, quant_);
   }
   CacheState s{.class_name = "KVCache", .arrays = {{}, {}}, .numbers = {consumed}, .parts = {}};

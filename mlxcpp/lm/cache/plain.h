@@ -1,6 +1,7 @@
 // Keeps everything, token after token.  mlx-lm's KVCache, and its QuantizedKVCache once packed.
 // Differs: it grows by segments that forks share.  What is in a shared segment never changes: who
-// goes on begins a segment of its own.
+// goes on begins a segment of its own.  Where our kernels read, the newest tokens are packed once
+// their segment is full: until then they are written in place.
 #pragma once
 
 #include "mlxcpp/lm/cache/store.h"
@@ -32,15 +33,17 @@ class PlainKv final : public CacheStore {
     int count;  // of its columns
   };
   int size() const;
+  bool packs(int offset) const { return quant_.on() && (packed_ || offset >= quant_.start); }
   bool fits(int tokens) const;
   int columns_for(int tokens) const;
   void begin_segment(const KvPair& like, int tokens);
-  void pack();
+  void pack_segments(bool last);
   KvPair whole() const;
+  KvPair whole_packed() const;
   ops::KvPart part(const array& k, const array& v) const;
 
   std::vector<Held> held_;
-  bool packed_ = false;
+  bool packed_ = false;  // all, but for a last segment that still grows
   int reserved_ = 0;
   int filling_ = 0;  // tokens that fill() brings
 };

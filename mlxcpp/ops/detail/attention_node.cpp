@@ -10,17 +10,16 @@
 
 namespace mlxcpp::ops::detail {
 
-ViewInputs::Numbers ViewInputs::add(const KvNumbers& x, std::vector<array>* inputs) {
-  auto place = [&](const array& a) {
-    inputs->push_back(a);
-    return int(inputs->size()) - 1;
-  };
-  Numbers n{place(x.values), -1, -1, x.bits, x.group_size};
-  if (x.scales) n.scales = place(*x.scales), n.zeros = place(*x.zeros);
-  return n;
+NumbersAt::NumbersAt(const KvNumbers& x, std::vector<array>* inputs)
+    : values(int(inputs->size())),
+      scales(x.scales ? values + 1 : -1),
+      zeros(x.scales ? values + 2 : -1),
+      bits(x.bits),
+      group_size(x.group_size) {
+  for (auto& a : x.arrays()) inputs->push_back(a);
 }
 
-KvNumbers ViewInputs::Numbers::of(const std::vector<array>& in) const {
+KvNumbers NumbersAt::of(const std::vector<array>& in) const {
   KvNumbers x(in[values]);
   if (scales >= 0) x.scales = in[scales], x.zeros = in[zeros];
   x.bits = bits, x.group_size = group_size;
@@ -30,8 +29,7 @@ KvNumbers ViewInputs::Numbers::of(const std::vector<array>& in) const {
 ViewInputs::ViewInputs(const KvView& kv, std::vector<array>* inputs) : rows_(kv.rows) {
   for (auto& from : kv.parts) {
     Part part{{}, -1, from.recent, from.kept};
-    for (auto& p : from.pieces)
-      part.pieces.push_back({add(p.k, inputs), add(p.v, inputs), p.columns});
+    for (auto& p : from.pieces) part.pieces.push_back({{p.k, inputs}, {p.v, inputs}, p.columns});
     if (from.key_index) {
       part.key_index = int(inputs->size());
       inputs->push_back(mx::astype(*from.key_index, mx::int32));
@@ -94,25 +92,33 @@ void RowsOfKeys::add(const KvPart& part, const Rows& rows, int b, int row) {
 }
 
 void RowsOfKeys::point_at(const KvNumbers& x, int row, cpu::KeyNumbers* to) {
-  if (!x.scales) {
-    floats_.emplace_back(x.values);
-    auto& view = floats_.back();
-    to->data = view.data() + row * view.stride(0);
-    to->head = view.stride(1), to->token = view.stride(2);
+  if (x.scales) {
+    *to = key_numbers(x, row);
     return;
   }
-  auto bytes = [](const array& a, int axis) {
-    return long(a.strides()[axis]) * long(a.itemsize());
-  };
+  floats_.emplace_back(x.values);
+  auto& view = floats_.back();
+  to->data = view.data() + row * view.stride(0);
+  to->head = view.stride(1), to->token = view.stride(2);
+}
+
+cpu::KeyNumbers key_numbers(const KvNumbers& x, int row) {
+  if (!x.scales)
+    return {.data = x.values.data<float>() + row * long(x.values.strides(0)),
+            .head = long(x.values.strides(1)),
+            .token = long(x.values.strides(2))};
+  auto bytes = [](const array& a, int axis) { return long(a.strides(axis)) * long(a.itemsize()); };
   auto start = [&](const array& a) { return a.data<char>() + row * bytes(a, 0); };
-  cpu::Matrix& m = to->packed;
+  cpu::KeyNumbers to;
+  cpu::Matrix& m = to.packed;
   m.coding = *affine_coding(x.bits);
   m.data = start(x.values), m.scales = start(*x.scales), m.zeros = start(*x.zeros);
   m.row_bytes = bytes(x.values, 2), m.scale_row_bytes = bytes(*x.scales, 2);
   m.rows = x.columns(), m.columns = x.scales->shape(3) * x.group_size;
   m.group = x.group_size;
   m.scale_type = *number_of(x.scales->dtype());
-  to->head_bytes = bytes(x.values, 1), to->head_scale_bytes = bytes(*x.scales, 1);
+  to.head_bytes = bytes(x.values, 1), to.head_scale_bytes = bytes(*x.scales, 1);
+  return to;
 }
 
 bool kernels_read(const KvView& kv) {

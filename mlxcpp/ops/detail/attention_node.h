@@ -10,6 +10,17 @@
 
 namespace mlxcpp::ops::detail {
 
+/// Which inputs of a node are the arrays of keys or values.
+struct NumbersAt {
+  int values, scales, zeros, bits, group_size;  // -1: none
+
+  /// Appends the arrays to the inputs.
+  NumbersAt(const KvNumbers& x, std::vector<array>* inputs);
+  KvNumbers of(const std::vector<array>& in) const;
+};
+/// One row of keys or values as kernels read them: the last axis contiguous.
+cpu::KeyNumbers key_numbers(const KvNumbers& x, int row);
+
 /// Which inputs of a node are the arrays of a view.
 class ViewInputs {
  public:
@@ -18,12 +29,8 @@ class ViewInputs {
   KvView view(const std::vector<array>& in) const;
 
  private:
-  struct Numbers {
-    int values, scales, zeros, bits, group_size;  // places among the inputs; -1: none
-    KvNumbers of(const std::vector<array>& in) const;
-  };
   struct Piece {
-    Numbers k, v;
+    NumbersAt k, v;
     int columns;
   };
   struct Part {
@@ -32,8 +39,6 @@ class ViewInputs {
     bool recent;
     Kept kept;
   };
-  static Numbers add(const KvNumbers& x, std::vector<array>* inputs);
-
   std::vector<Part> parts_;
   std::shared_ptr<const Rows> rows_;
 };

@@ -1,4 +1,5 @@
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/ops/detail/attention_node.h"
 #include "mlxcpp/ops/detail/fused.h"
 #include "mlxcpp/ops/detail/kernel.h"
 #include "mlxcpp/ops/device.h"
@@ -27,20 +28,17 @@ using Keys = std::vector<BoundAttention::Keys>;
 
 /// Storage of some rows among a node's inputs and outputs.
 struct Places {
-  int input;                // k, then v, then those of each piece before
-  std::vector<int> before;  // columns of the pieces
+  struct Before {
+    NumbersAt k, v;
+    int columns;
+  };
+  std::vector<Before> before;
   KvRoom::Sight sight;
 
   BoundAttention::Keys keys(const std::vector<array>& in, array& k, array& v) const {
     BoundAttention::Keys to{k.data<float>(), v.data<float>(), k.shape(2), {}, sight};
-    auto numbers = [](const array& a) {
-      return cpu::KeyNumbers{
-          .data = a.data<float>(), .head = long(a.strides(1)), .token = long(a.strides(2))};
-    };
-    for (size_t i = 0; i < before.size(); ++i)
-      to.before.push_back({.k = numbers(in[input + 2 + 2 * i]),
-                           .v = numbers(in[input + 3 + 2 * i]),
-                           .keys = before[i]});
+    for (auto& b : before)
+      to.before.push_back({key_numbers(b.k.of(in), 0), key_numbers(b.v.of(in), 0), b.columns});
     return to;
   }
 };
@@ -66,11 +64,9 @@ std::optional<array> with_keys(const char* name,
       outputs.emplace_back(room.k.shape(), mx::float32), reuse.push_back(at);
       outputs.emplace_back(room.v.shape(), mx::float32), reuse.push_back(at + 1);
       inputs.push_back(std::move(room.k)), inputs.push_back(std::move(room.v));
-      Places p{at, {}, std::move(room.sight)};
-      for (auto& piece : room.before) {
-        inputs.push_back(piece.k.values), inputs.push_back(piece.v.values);
-        p.before.push_back(piece.columns);
-      }
+      Places p{{}, std::move(room.sight)};
+      for (auto& piece : room.before)
+        p.before.push_back({{piece.k, &inputs}, {piece.v, &inputs}, piece.columns});
       places.push_back(std::move(p));
     }
   }
