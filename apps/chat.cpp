@@ -35,7 +35,7 @@ constexpr const char* kHelp =
     "A line that ends with \\ goes on in the next one. Ctrl-C stops an answer.\n";
 
 struct Flags {
-  std::string model, system_prompt, resume;
+  std::string model, adapter_path, system_prompt, resume;
   nn::Residency weights = nn::Residency::automatic;
   GenerationFlags generation;
   Chatter chatter;
@@ -187,7 +187,7 @@ class Chat {
 int run(const Flags& flags) {
   flags.chatter.attach_log();
   check(flags.generation);
-  auto context = load_model(flags.model, flags.chatter, flags.weights);
+  auto context = load_model(flags.model, flags.chatter, flags.weights, flags.adapter_path);
   lm::SessionOptions options{
       .system = flags.system_prompt,
       .generate =
@@ -203,6 +203,7 @@ Verb add_chat(CLI::App& command) {
   auto flags = std::make_shared<Flags>();
   add_model_flag(*app, flags->model);
   add_weights_flag(*app, flags->weights);
+  add_adapter_flag(*app, flags->adapter_path);
   app->add_option("--system-prompt", flags->system_prompt, "How the model shall behave")
       ->type_name("TEXT")
       ->group("Prompt");

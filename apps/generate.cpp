@@ -27,7 +27,7 @@ namespace {
 constexpr std::size_t kPromptLimit = std::size_t{64} << 20;
 
 struct Flags {
-  std::string model, prompt, system_prompt, prefill_response;
+  std::string model, adapter_path, prompt, system_prompt, prefill_response;
   nn::Residency weights = nn::Residency::automatic;
   bool ignore_chat_template = false, logprobs = false;
   GenerationFlags generation;
@@ -172,7 +172,7 @@ int run(const Flags& flags) {
   flags.chatter.attach_log();
   check(flags.generation);
   std::string prompt = read_prompt(flags.prompt);
-  auto context = load_model(flags.model, flags.chatter, flags.weights);
+  auto context = load_model(flags.model, flags.chatter, flags.weights, flags.adapter_path);
   auto options = make_options(flags.generation, context.generation_defaults(), context.tokenizer());
   options.logprobs = flags.logprobs;
   FirstToken first{.start = seconds_before_main(), .load = seconds_in_main()};
@@ -206,6 +206,7 @@ Verb add_generate(CLI::App& command) {
   auto flags = std::make_shared<Flags>();
   add_model_flag(*app, flags->model);
   add_weights_flag(*app, flags->weights);
+  add_adapter_flag(*app, flags->adapter_path);
   app->add_option(
          "-p,--prompt",
          flags->prompt,

@@ -23,7 +23,7 @@ namespace mlxcpp::apps {
 namespace {
 
 struct Flags {
-  std::string model, tokens, out, prompt_cache;
+  std::string model, adapter_path, tokens, out, prompt_cache;
   nn::Residency weights = nn::Residency::automatic;
   int chunk = 0, steps = 0;
   bool json = false;  // errors only
@@ -92,7 +92,7 @@ int run(const Flags& flags) {
   auto ids = parse_ids("--tokens", flags.tokens);
   auto model = lm::load_model(lm::ModelConfiguration::from_directory(find_model(flags.model)),
                               builtin_models(),
-                              {.residency = flags.weights});
+                              {.residency = flags.weights, .adapter_path = flags.adapter_path});
   require_known(ids, model->vocab_size());
   auto arrays = compute(*model, ids, flags);
   for (auto& [name, values] : arrays) values = mx::contiguous(values);
@@ -107,6 +107,7 @@ Verb add_logits(CLI::App& command) {
   auto flags = std::make_shared<Flags>();
   add_model_flag(*app, flags->model);
   add_weights_flag(*app, flags->weights);
+  add_adapter_flag(*app, flags->adapter_path);
   app->add_option("--tokens", flags->tokens, "Prompt ids, with commas between")
       ->required()
       ->type_name("IDS");

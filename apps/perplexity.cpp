@@ -27,7 +27,7 @@ namespace mlxcpp::apps {
 namespace {
 
 struct Flags {
-  std::string model, data_path;
+  std::string model, adapter_path, data_path;
   nn::Residency weights = nn::Residency::automatic;
   SampleOptions samples;
   int batch_size = 8;
@@ -94,7 +94,7 @@ void write_json(const Result& r, const Flags& flags) {
 int run(const Flags& flags) {
   flags.chatter.attach_log();
   check(flags);
-  auto context = load_model(flags.model, flags.chatter, flags.weights);
+  auto context = load_model(flags.model, flags.chatter, flags.weights, flags.adapter_path);
   Result r = evaluate(context, flags);
   if (flags.chatter.json) {
     write_json(r, flags);
@@ -123,6 +123,7 @@ Verb add_perplexity(CLI::App& command) {
   auto flags = std::make_shared<Flags>();
   add_model_flag(*app, flags->model);
   add_weights_flag(*app, flags->weights);
+  add_adapter_flag(*app, flags->adapter_path);
   app->add_option(
          "--data-path",
          flags->data_path,

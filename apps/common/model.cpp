@@ -73,6 +73,15 @@ void add_weights_flag(CLI::App& app, nn::Residency& residency) {
       ->group("Model");
 }
 
+void add_adapter_flag(CLI::App& app, std::string& adapter_path) {
+  app.add_option(
+         "--adapter-path",
+         adapter_path,
+         "A folder with a LoRA or DoRA adapter of mlx-lm or PEFT, applied beside the weights")
+      ->type_name("DIR")
+      ->group("Model");
+}
+
 fs::path find_model(const std::string& name) {
   if (name.empty()) return default_model();
   if (is_there(name)) return name;
@@ -85,13 +94,15 @@ fs::path find_model(const std::string& name) {
 
 lm::ModelContext load_model(const std::string& name,
                             const Chatter& chatter,
-                            nn::Residency residency) {
+                            nn::Residency residency,
+                            const std::string& adapter_path) {
   ProgressBar bar("Loading", ProgressBar::Unit::bytes, chatter.progress());
   auto progress = [&](std::uint64_t done, std::uint64_t total) {
     throw_if_interrupted();
     bar.update(done, total);
   };
-  lm::LoadOptions options{.residency = residency, .progress = progress};
+  lm::LoadOptions options{
+      .residency = residency, .progress = progress, .adapter_path = adapter_path};
   auto context = lm::ModelContext::load(
       lm::ModelConfiguration::from_directory(find_model(name)), builtin_models(), options);
   throw_if_interrupted();

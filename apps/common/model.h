@@ -23,10 +23,14 @@ void add_weights_flag(CLI::App& app, nn::Residency& residency);
 /// for the default model.  Throws IoError that says where it looked and how to get the model.
 std::filesystem::path find_model(const std::string& name);
 
+/// --adapter-path.
+void add_adapter_flag(CLI::App& app, std::string& adapter_path);
+
 /// Loads it with all weights in memory, showing progress.  Throws Interrupted on Ctrl-C.
 lm::ModelContext load_model(const std::string& name,
                             const Chatter& chatter,
-                            nn::Residency residency = nn::Residency::automatic);
+                            nn::Residency residency = nn::Residency::automatic,
+                            const std::string& adapter_path = {});
 
 /// What a model's files say without its weights, whether its type is supported or not.
 struct ModelFiles {

@@ -3,6 +3,7 @@
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/io/gguf.h"
 #include "mlxcpp/io/weight_files.h"
+#include "mlxcpp/lm/adapters.h"
 #include "mlxcpp/lm/detail/memory.h"
 #include "mlxcpp/lm/gguf.h"
 #include "mlxcpp/lm/loaded_model.h"
@@ -128,9 +129,14 @@ Source read_directory(const fs::path& directory,
 std::shared_ptr<const LanguageModel> create(Source& s,
                                             const ModelTypeRegistry& registry,
                                             const LoadOptions& options) {
+  std::optional<Adapter> adapter;
+  if (!options.adapter_path.empty()) adapter = Adapter::read(options.adapter_path);
   std::shared_ptr<const LanguageModel> model = registry.create(s.loaded);
+  AdapterSet adapters(model);
+  if (adapter) adapters.choose(adapters.add(options.adapter_path, *adapter));
   s.loaded.weights.clear();  // what the model has not taken needs not be read
   if (s.tensors) s.tensors->read(options.progress);
+  adapters.materialize();
   return model;
 }
 

@@ -108,6 +108,8 @@ struct LoadOptions {
   nn::Residency residency = nn::Residency::automatic;
   /// Told while weights are read, on the loading thread; an exception ends the load.
   LoadProgress progress;
+  /// A folder with a low-rank adapter (adapters.h), which all rows then have that name none.
+  std::string adapter_path;
 };
 
 /// What load() makes.
@@ -119,8 +121,9 @@ struct LoadedModelContext {
 };
 
 /// config.json, once -> is its model_type registered? -> names and places of weights -> tokenizer,
-/// once -> constructor -> weights are read.  Nothing is evaluated.  A .gguf file, or a folder with
-/// exactly one and no config.json, is a model too.  Call it on the thread that will generate.
+/// once -> constructor -> weights are read.  Nothing is evaluated but an adapter.  A .gguf file, or
+/// a folder with exactly one and no config.json, is a model too.  Call it on the thread that will
+/// generate.
 LoadedModelContext load(const ModelConfiguration& configuration,
                         const ModelTypeRegistry& registry,
                         const LoadOptions& options = {});

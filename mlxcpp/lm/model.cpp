@@ -1,8 +1,12 @@
 #include "mlxcpp/lm/model.h"
 
+#include "mlxcpp/base/error.h"
 #include "mlxcpp/base/log.h"
 
+#include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace mlxcpp::lm {
 namespace {
@@ -33,9 +37,7 @@ array LanguageModel::hidden(const Input& in, Caches& caches) const {
   auto before = caches.mark();
   try {
     ops::Pass pass = caches.begin(layout(), in);
-    adapter_rows_->reset();
-    if (!in.adapters.empty())
-      *adapter_rows_ = array(in.adapters.data(), {int(in.adapters.size())}, mx::int32);
+    set_adapter_rows(in);
     array h = run(in, pass);
     caches.end(pass);
     return h;
@@ -43,6 +45,25 @@ array LanguageModel::hidden(const Input& in, Caches& caches) const {
     caches.rollback(*before);
     throw;
   }
+}
+
+std::shared_ptr<const std::optional<array>> LanguageModel::adapter_rows() const {
+  return {adapter_use_, &adapter_use_->rows};
+}
+
+void LanguageModel::set_adapter_rows(const Input& in) const {
+  auto& use = *adapter_use_;
+  use.rows.reset();
+  std::vector<int> rows = in.adapters;
+  if (rows.empty()) rows.assign(in.tokens.shape(0), use.chosen);
+  for (int a : rows)
+    if (a < 0 || a > use.count)
+      throw InputError(describe("input.adapters",
+                                "no such adapter",
+                                "0 to " + std::to_string(use.count),
+                                std::to_string(a)));
+  if (std::ranges::any_of(rows, [](int a) { return a != 0; }))
+    use.rows = array(rows.data(), {int(rows.size())}, mx::int32);
 }
 
 std::uint64_t LanguageModel::nbytes() const {

@@ -33,14 +33,23 @@ class LanguageModel {
   const nn::Manifest& manifest() const { return manifest_; }
   std::uint64_t nbytes() const;  ///< of all parameters
   /// What adapters of a projection refer to: the row -> adapter map of the running pass.
-  std::shared_ptr<const std::optional<array>> adapter_rows() const { return adapter_rows_; }
+  std::shared_ptr<const std::optional<array>> adapter_rows() const;
+  /// How many adapters the projections have, and which one rows have that an input gives none.
+  struct AdapterUse {
+    int count = 0, chosen = 0;
+    std::optional<array> rows = {};  // of the running pass
+  };
+  /// Shared as the projections are: who sets adapters there says so here (adapters.h).
+  AdapterUse& adapter_use() const { return *adapter_use_; }
 
  private:
   friend std::unique_ptr<LanguageModel> bind(const LoadedModel& loaded, MakeModel make);
   virtual array run(const Input& in, const ops::Pass& pass) const = 0;
 
+  void set_adapter_rows(const Input& in) const;
+
   nn::Manifest manifest_;
-  std::shared_ptr<std::optional<array>> adapter_rows_ = std::make_shared<std::optional<array>>();
+  std::shared_ptr<AdapterUse> adapter_use_ = std::make_shared<AdapterUse>();
 };
 
 /// Runs `make` on a private copy of the loaded handles, so that a failure changes nothing.  Throws

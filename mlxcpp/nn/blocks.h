@@ -23,7 +23,7 @@ struct Linear {
 
 struct Embedding {
   ops::Weight w;
-  Embedding(Scope s, int vocab, int dim) : w(s.take_linear({vocab, dim})) {}
+  Embedding(Scope s, int vocab, int dim) : w(s.take_table({vocab, dim})) {}
   array operator()(const array& ids) const { return ops::embed(ids, w); }
 };
 

@@ -73,21 +73,34 @@ void WeightMap::drop_layers(std::string_view list, int from) {
   });
 }
 
+std::vector<Origin> WeightMap::origins_of(const std::string& tensor) const {
+  auto it = origins.find(tensor);
+  return it == origins.end() ? std::vector<Origin>{{tensor}} : it->second;
+}
+
+template <class NewName>
+void WeightMap::rename(NewName new_name) {
+  decltype(origins) moved;
+  for (auto& [name, value] : arrays) {
+    std::string to = new_name(name);
+    if (to != name || origins.count(name)) moved[to] = origins_of(name);
+  }
+  rename_keys(arrays, new_name);
+  rename_keys(quantization.exceptions, new_name);
+  origins = std::move(moved);
+}
+
 void WeightMap::rename_prefix(std::string_view from, std::string_view to) {
-  auto renamed = [&](const std::string& name) {
+  rename([&](const std::string& name) {
     return name.starts_with(from) ? std::string(to) + name.substr(from.size()) : name;
-  };
-  rename_keys(arrays, renamed);
-  rename_keys(quantization.exceptions, renamed);
+  });
 }
 
 void WeightMap::rename_part(std::string_view from, std::string_view to) {
-  auto renamed = [&](std::string name) {
+  rename([&](std::string name) {
     auto at = find_part(name, from);
     return at == name.npos ? name : name.replace(at, from.size(), to);
-  };
-  rename_keys(arrays, renamed);
-  rename_keys(quantization.exceptions, renamed);
+  });
 }
 
 void WeightMap::add_one(std::string_view suffix) {
@@ -127,9 +140,12 @@ void WeightMap::split_rows(std::string_view part,
     int from = 0;
     for (auto& [to, rows] : into) {
       mx::Shape start(whole.ndim(), 0), stop = whole.shape();
+      auto sources = origins_of(name);
+      for (auto& source : sources) source.row += from;
       if (has_rows) start[axis] = from, stop[axis] = from += rows;
       std::string target = name;
       target.replace(find_part(name, part), part.size(), to);
+      origins[target] = std::move(sources);
       arrays.insert_or_assign(target, mx::slice(whole, start, stop));
     }
     arrays.erase(name);
@@ -174,6 +190,10 @@ void WeightMap::stack_experts(std::string_view from, std::string_view to, int co
                                    to_string(parts.back().shape())));
       if (quantization.blocks_of(it->second) != quantization.blocks_of(names.at(0)))
         throw WeightError(describe(it->second, "packed in another way than expert 0"));
+      for (auto source : origins_of(it->second)) {
+        source.expert = e;
+        origins[whole].push_back(std::move(source));
+      }
       arrays.erase(it->second);
     }
     if (auto format = quantization.blocks_of(names.at(0)))

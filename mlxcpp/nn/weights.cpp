@@ -81,7 +81,14 @@ ops::Weight Scope::take_linear(const mx::Shape& shape, bool bias) const {
   }
   if (bias) w->bias = take("bias", {shape.begin(), shape.end() - 1});
   map_->manifest.linears.emplace(path_, w);
+  if (auto it = map_->origins.find((*this / "weight").path_); it != map_->origins.end())
+    map_->manifest.origins.emplace(path_, it->second);
   return w;
+}
+
+ops::Weight Scope::take_table(const mx::Shape& shape) const {
+  map_->manifest.tables.insert(path_);
+  return take_linear(shape);
 }
 
 ops::WeightData Scope::take_blocks(ops::Format format, const mx::Shape& shape) const {

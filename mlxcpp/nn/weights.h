@@ -39,11 +39,21 @@ struct Quantization {
   std::optional<ops::Format> blocks_of(const std::string& tensor) const;
 };
 
+/// What a tensor was in the checkpoint, where names were changed, rows split or experts stacked.
+struct Origin {
+  std::string tensor;
+  int row = 0;      // of the checkpoint's: where the first one is
+  int expert = -1;  // the entry of the stack that it became; -1: it is all of it
+};
+
 /// What binding recorded: every parameter and projection by path.  Training, adapters, quantising
 /// and sharding work on these slots and never touch a model.
 struct Manifest {
   std::map<std::string, ops::Param> params;
   std::map<std::string, ops::Weight> linears;
+  std::set<std::string> tables;  // those of linears that embed
+  /// Of a projection's weight, by the path of the projection, if not its own name.
+  std::map<std::string, std::vector<Origin>> origins;
 };
 
 /// Modules take from it; what is left over is an error.  A model's sanitizing is these verbs
@@ -54,6 +64,7 @@ struct WeightMap {
   std::map<std::string, array> arrays;
   Quantization quantization;
   Manifest manifest;
+  std::map<std::string, std::vector<Origin>> origins = {};  // of tensors that verbs moved
 
   bool has(const std::string& name) const { return arrays.count(name) > 0; }
   void drop_containing(std::string_view part);
@@ -75,6 +86,11 @@ struct WeightMap {
   void stack_experts(std::string_view from, std::string_view to, int count);
   /// Throws WeightError naming what no module took.
   void expect_empty() const;
+
+ private:
+  template <class NewName>
+  void rename(NewName new_name);
+  std::vector<Origin> origins_of(const std::string& tensor) const;
 };
 
 /// A place in the tree of names: w / "layers" / 3 / "mlp".
@@ -92,6 +108,8 @@ class Scope {
   /// A projection or table of shape (..., out, in): dense, in blocks, or packed when `scales` is
   /// there.
   ops::Weight take_linear(const mx::Shape& shape, bool bias = false) const;
+  /// Likewise a table (rows, size) that embeds.
+  ops::Weight take_table(const mx::Shape& shape) const;
 
  private:
   array extract(std::string_view leaf, const mx::Shape& shape) const;

@@ -1,6 +1,8 @@
 #include "mlxcpp/ops/linear.h"
 
+#include "mlxcpp/base/error.h"
 #include "mlxcpp/ops/cpu/linear.h"
+#include "mlxcpp/ops/detail/adapted.h"
 #include "mlxcpp/ops/detail/kernel.h"
 #include "mlxcpp/ops/detail/weights.h"
 #include "mlxcpp/ops/device.h"
@@ -42,15 +44,9 @@ array product(const array& x, const WeightData& w, bool transpose = true) {
                            w);
 }
 
-array adapted(const array& y, const array& x, const Adapters& adapters) {
-  if (!*adapters.rows) return y;
-  array a = mx::take(adapters.a, **adapters.rows, 0), b = mx::take(adapters.b, **adapters.rows, 0);
-  return mx::add(y, mx::matmul(mx::matmul(x, mx::swapaxes(a, 1, 2)), mx::swapaxes(b, 1, 2)));
-}
-
 array composed_linear(const array& x, const WeightData& w, const std::optional<array>& residual) {
   array y = product(x, w);
-  if (w.adapters) y = adapted(y, x, *w.adapters);
+  if (w.adapted()) y = detail::adapted(y, x, *w.adapters);
   if (w.bias) y = mx::add(y, mx::astype(**w.bias, y.dtype()));
   return residual ? mx::add(*residual, y) : y;
 }
@@ -94,7 +90,7 @@ array numbers_of_blocks(const WeightData& w) {
 /// head: (B, H or 1, L, in) by (H, out, in).
 std::shared_ptr<const detail::BoundWeight> kernel_weight(const array& x, const Weight& w) {
   if (!own_kernels() || x.dtype() != mx::float32 || x.size() == 0) return {};
-  auto bound = detail::BoundWeight::of(w);
+  auto bound = detail::BoundWeight::without_adapters(w);
   if (!bound || x.shape(-1) != bound->inputs()) return {};  // MLX says what does not fit
   if (!bound->stacked()) return bound;
   bool heads = x.ndim() == 4 && (x.shape(1) == 1 || x.shape(1) == bound->stacked());
@@ -104,7 +100,7 @@ std::shared_ptr<const detail::BoundWeight> kernel_weight(const array& x, const W
 /// The same for linear_back.
 std::shared_ptr<const detail::BoundWeight> turned_weight(const array& x, const Weight& w) {
   if (!own_kernels() || x.dtype() != mx::float32 || x.size() == 0) return {};
-  auto bound = detail::BoundWeight::of(w);
+  auto bound = detail::BoundWeight::without_adapters(w);
   if (!bound || x.shape(-1) != bound->outputs()) return {};
   if (!bound->stacked()) return bound;
   bool heads = x.ndim() == 4 && (x.shape(1) == 1 || x.shape(1) == bound->stacked());
@@ -240,19 +236,23 @@ mx::Dtype WeightData::dtype() const {
 }
 
 array linear(const array& x, const Weight& w, const std::optional<array>& residual) {
+  if (w->adapted() && w->value->ndim() != 2)
+    throw UnsupportedError(describe("adapter", "of a weight that is used head by head"));
   auto bound = kernel_weight(x, w);
   if (bound && residual &&
       (bound->stacked() || residual->shape().back() != bound->outputs() ||
        residual->size() / bound->outputs() != x.size() / bound->inputs()))
     bound = nullptr;
-  if (bound) return own_linear(x, {w}, {bound}, residual)[0];
-  return composed_linear(x, *w, residual);
+  if (!bound) return composed_linear(x, *w, residual);
+  if (w->adapted()) return detail::own_adapted(x, w, bound, residual, composed_linear);
+  return own_linear(x, {w}, {bound}, residual)[0];
 }
 
 std::vector<array> linear_all(const array& x, const std::vector<Weight>& weights) {
   Bound bound;
   for (auto& w : weights)
-    if (auto b = kernel_weight(x, w); b && !b->stacked()) bound.push_back(std::move(b));
+    if (auto b = kernel_weight(x, w); b && !b->stacked() && !w->adapted())
+      bound.push_back(std::move(b));
   if (bound.size() == weights.size()) return own_linear(x, weights, std::move(bound), {});
   std::vector<array> all;
   for (auto& w : weights) all.push_back(linear(x, w));
@@ -265,9 +265,10 @@ array linear_back(const array& x, const Weight& w) {
 }
 
 array embed(const array& ids, const Weight& t) {
-  if (own_kernels() && t->value->ndim() == 2)
-    if (auto bound = detail::BoundWeight::of(t)) return own_rows(ids, t, bound);
-  return composed_embed(ids, t);
+  auto bound =
+      own_kernels() && t->value->ndim() == 2 ? detail::BoundWeight::without_adapters(t) : nullptr;
+  array rows = bound ? own_rows(ids, t, bound) : composed_embed(ids, t);
+  return t->adapted() ? detail::adapted_rows(rows, ids, *t->adapters) : rows;
 }
 
 array with_global_scale(const array& y, const WeightData& w, const std::optional<array>& expert) {

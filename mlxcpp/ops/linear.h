@@ -20,11 +20,16 @@ class BoundWeight;
 /// it after a model was built.
 using Param = std::shared_ptr<array>;
 
-/// Low-rank adapters of one weight, stacked: a (N, r, in), b (N, out, r).  Entry 0 is "no adapter".
+/// Low-rank adapters of one weight, stacked: entry n - 1 is adapter n.  A product with x gets b a x
+/// added, a table's row i gets row i of b times a.  a: (N, r, in), b: (N, out, r); of experts
+/// (N, E, r, in) and (N, E, out, r).  Weights that are used head by head have none.
 struct Adapters {
   array a, b;
-  /// Set for each pass by LanguageModel: (B,) int32, or nothing when no row has one.
+  /// Set for each pass by LanguageModel: (B,) int32, the adapter of each row and 0 for none; or
+  /// nothing when no row has one.
   std::shared_ptr<const std::optional<array>> rows;
+  /// (N, out), of weight-decomposed adapters (DoRA): the sum is multiplied by it.  None of experts.
+  std::optional<array> factor = {};
 };
 
 /// Everything that belongs to one projection.
@@ -45,6 +50,8 @@ struct WeightData {
 
   bool dense() const { return quant.format == Format::dense; }
   bool blocks() const { return gguf_blocks(quant.format); }
+  /// Whether a row of the running pass has an adapter here.
+  bool adapted() const { return adapters && *adapters->rows; }
   int outputs() const { return value->shape(-2); }
   int inputs() const;
   /// The dtype that the numbers stand for: of the scales when packed, float16 in blocks.

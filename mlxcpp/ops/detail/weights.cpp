@@ -91,7 +91,10 @@ std::optional<array> float_values(const array& x) {
 }
 
 std::shared_ptr<const BoundWeight> BoundWeight::of(const Weight& w) {
-  if (w->adapters) return {};
+  return w->adapted() ? nullptr : without_adapters(w);
+}
+
+std::shared_ptr<const BoundWeight> BoundWeight::without_adapters(const Weight& w) {
   auto bound = std::atomic_load(&w->bound);
   if (bound && bound->made_from_ == ids(*w)) return bound;
   bound = make(*w);

@@ -15,10 +15,12 @@ namespace mlxcpp::ops::detail {
 /// after the slots of the model were given other arrays.
 class BoundWeight {
  public:
-  /// Null when kernels can not read it: a tracer (a gradient of weights is asked for), adapters, or
-  /// a dtype that they do not know.  Evaluates what was not yet; kept in the weight until a slot is
-  /// given another array.
+  /// Null when kernels can not read it: a tracer (a gradient of weights is asked for), or a dtype
+  /// that they do not know; and when a row of the pass has an adapter here.  Evaluates what was not
+  /// yet; kept in the weight until a slot is given another array.
   static std::shared_ptr<const BoundWeight> of(const Weight& w);
+  /// The same for who sees to adapters himself.
+  static std::shared_ptr<const BoundWeight> without_adapters(const Weight& w);
 
   /// (outputs, inputs); of the first where it is a stack.
   const cpu::Matrix& matrix() const { return matrix_; }
