@@ -58,6 +58,7 @@ class Command {
                       add_models,
                       add_logits,
                       add_perplexity,
+                      add_fuse,
                       add_bench,
                       add_completion,
                       add_help})

@@ -21,6 +21,7 @@ Verb add_tokenize(CLI::App& command);
 Verb add_models(CLI::App& command);
 Verb add_logits(CLI::App& command);
 Verb add_perplexity(CLI::App& command);
+Verb add_fuse(CLI::App& command);
 Verb add_bench(CLI::App& command);
 Verb add_completion(CLI::App& command);
 

@@ -1,4 +1,4 @@
-// --adapter-path.
+// --adapter-path and `mlxcpp fuse`.
 #include "mlxcpp/io/fields.h"
 #include "tests/apps/run.h"
 #include "tests/support/adapter_golden.h"
@@ -94,6 +94,37 @@ TEST_F(AdapterPath, of_another_model_is_a_load_error_that_names_the_module) {
       run({"generate", "--model", tiny_model(), "--prompt", "x", "--adapter-path", path("other")});
   EXPECT_EQ(ran.code, 4);
   EXPECT_NE(ran.err.find("no such projection in the model"), std::string::npos) << ran.err;
+}
+
+TEST_F(AdapterPath, is_fused_into_a_model_of_its_own) {
+  Args args = {"fuse",
+               "--model",
+               path("model"),
+               "--adapter-path",
+               path("adapter"),
+               "--save-path",
+               path("fused"),
+               "--json"};
+  Ran ran = run(args);
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  auto json = io::Fields::parse(ran.out);
+  std::vector<std::string> fused;
+  std::string save_path;
+  json.need("fused", &fused).need("save_path", &save_path);
+  EXPECT_EQ(fused.size(), 4u);
+  EXPECT_EQ(save_path, path("fused"));
+  EXPECT_LT(relative_difference(logits(path("fused")), a.golden.at("logits")), 2e-4f);
+  Ran again = run(args);
+  EXPECT_EQ(again.code, 5) << again.err;
+  EXPECT_EQ(run({"fuse",
+                 "--model",
+                 tiny_model(),
+                 "--adapter-path",
+                 path("adapter"),
+                 "--save-path",
+                 path("gguf")})
+                .code,
+            3);
 }
 
 }  // namespace

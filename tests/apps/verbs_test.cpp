@@ -23,6 +23,7 @@ const char* const kVerbs[] = {"generate",
                               "models",
                               "logits",
                               "perplexity",
+                              "fuse",
                               "bench",
                               "completion",
                               "help"};
