@@ -64,7 +64,7 @@ std::vector<int> Caches::consumed() const {
 Caches Caches::fork() const {
   Caches copy;
   copy.none_ = none_;
-  for (auto& r : rows_) copy.rows_.push_back(std::make_shared<Row>(*r));
+  for (auto& r : rows_) copy.rows_.push_back(std::make_shared<Row>(r->copy()));
   return copy;
 }
 

@@ -53,7 +53,8 @@ class Caches {
   int rows() const { return int(rows_.size()); }
   std::vector<int> consumed() const;  ///< tokens of each row
 
-  /// A copy that shares what is stored; neither ever sees what the other adds.
+  /// A copy that shares what is stored; neither ever sees what the other adds.  To be kept, its
+  /// arrays() should be evaluated: until then it may keep alive what it was copied from.
   Caches fork() const;
   /// A batch of the very rows of these: what a pass adds to it, they have.
   static Caches together(const std::vector<Caches*>& parts);

@@ -137,6 +137,23 @@ TEST(Cache, can_be_trimmed_until_a_ring_forgets) {
   EXPECT_TRUE(plain.caches.trimmable());
 }
 
+TEST(Cache, fork_of_one_row_of_a_batch_keeps_no_states_of_the_others) {
+  CacheLayout layout{{.kv = {}, .states = {{100}}}};
+  std::vector<Caches> rows;
+  for (int b = 0; b < 4; ++b) rows.emplace_back(layout, CacheOptions{});
+  Caches batch = Caches::together({&rows[0], &rows[1], &rows[2], &rows[3]});
+  auto pass = batch.begin(layout, {.tokens = mx::zeros({4, 1}, mx::int32)});
+  *pass.layers[0].states[0] = mx::reshape(mx::arange(0, 400, mx::float32), {4, 100});
+  batch.end(pass);
+  mx::eval(batch.arrays());
+  EXPECT_EQ(batch.nbytes(), 4 * 400u);
+  EXPECT_EQ(rows[2].nbytes(), 4 * 400u) << "it is one array";
+  auto kept = rows[2].fork();
+  mx::eval(kept.arrays());
+  EXPECT_EQ(kept.nbytes(), 400u);
+  EXPECT_EQ(floats(*kept.state()[0].arrays[0])[5], 205);
+}
+
 TEST(Cache, with_recurrent_states_can_not_be_trimmed) {
   Caches c({{.kv = {}, .states = {{3, 4}}}}, {});
   EXPECT_FALSE(c.trimmable());

@@ -21,6 +21,11 @@ ops::State RowState::value() const {
   return whole_ ? ops::State(row_of(*whole_, row_)) : std::nullopt;
 }
 
+RowState RowState::apart() const {
+  if (!whole_ || whole_->shape(0) == 1) return *this;
+  return RowState(mx::take(*whole_, array({row_}, mx::int32), 0));
+}
+
 LayerCaches::LayerCaches(const LayerCaches& other)
     : states(other.states), state_shapes(other.state_shapes) {
   for (auto& store : other.kv) kv.push_back(store->clone());
@@ -31,6 +36,13 @@ bool LayerCaches::like(const LayerCaches& other) const {
          std::equal(kv.begin(), kv.end(), other.kv.begin(), other.kv.end(), [](auto& a, auto& b) {
            return a->like(*b);
          });
+}
+
+Caches::Row Caches::Row::copy() const {
+  Row other = *this;
+  for (auto& l : other.layers)
+    for (auto& s : l.states) s = s.apart();
+  return other;
 }
 
 bool Caches::Row::like(const Row& other) const {

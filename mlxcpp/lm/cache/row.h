@@ -20,6 +20,8 @@ class RowState {
 
   bool begun() const { return whole_ != nullptr; }
   ops::State value() const;  ///< (1, ...)
+  /// The same apart from the other rows, which it would keep alive.
+  RowState apart() const;
   const std::shared_ptr<const array>& whole() const { return whole_; }
   int row() const { return row_; }
 
@@ -45,6 +47,7 @@ struct Caches::Row {
   std::vector<LayerCaches> layers;
   int consumed = 0, rope_shift = 0;
 
+  Row copy() const;
   bool like(const Row& other) const;
   bool trimmable() const;
 };
