@@ -8,6 +8,7 @@
 #include "apps/common/output.h"
 #include "apps/common/progress.h"
 #include "apps/common/reasoning.h"
+#include "apps/common/speculation.h"
 #include "apps/verbs.h"
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/io/file.h"
@@ -38,6 +39,7 @@ struct Flags {
   std::string model, adapter_path, system_prompt, resume;
   nn::Residency weights = nn::Residency::automatic;
   GenerationFlags generation;
+  SpeculationFlags speculation;
   Chatter chatter;
 };
 
@@ -187,12 +189,15 @@ class Chat {
 int run(const Flags& flags) {
   flags.chatter.attach_log();
   check(flags.generation);
-  auto context = load_model(flags.model, flags.chatter, flags.weights, flags.adapter_path);
+  auto context = load_model(
+      flags.model, flags.chatter, flags.weights, flags.adapter_path, flags.speculation.mtp);
   lm::SessionOptions options{
       .system = flags.system_prompt,
       .generate =
           make_options(flags.generation, context.generation_defaults(), context.tokenizer()),
       .template_json = flags.generation.template_config};
+  options.generate.speculation =
+      make_speculation_options(flags.speculation, context, flags.chatter);
   return Chat(std::move(context), std::move(options), flags).run();
 }
 
@@ -211,6 +216,7 @@ Verb add_chat(CLI::App& command) {
       ->type_name("FILE")
       ->group("Prompt");
   add_generation_flags(*app, flags->generation);
+  add_speculation_flags(*app, flags->speculation);
   add_chatter_flags(*app, flags->chatter, /*json=*/false);
   return {app, [flags] { return run(*flags); }};
 }

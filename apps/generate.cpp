@@ -7,6 +7,7 @@
 #include "apps/common/model.h"
 #include "apps/common/output.h"
 #include "apps/common/progress.h"
+#include "apps/common/speculation.h"
 #include "apps/verbs.h"
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/io/json.h"
@@ -31,6 +32,7 @@ struct Flags {
   nn::Residency weights = nn::Residency::automatic;
   bool ignore_chat_template = false, logprobs = false;
   GenerationFlags generation;
+  SpeculationFlags speculation;
   Chatter chatter;
 };
 
@@ -113,6 +115,7 @@ void write_json(const Flags& flags, const Answer& a) {
       .member("prefill", a.first.prefill)
       .member("total", a.first.total())
       .end_object();
+  if (a.stats.speculation.passes) write_speculation(json, a.stats.speculation);
   json.member("peak_memory", a.stats.peak_memory)
       .member("peak_process_memory", peak_process_memory())
       .end_object()
@@ -127,6 +130,7 @@ void note_stats(const Answer& a) {
                    s.generation_tokens,
                    s.generation_tps(),
                    a.stop ? lm::name_of(*a.stop) : "nothing"));
+  note(speculation_note(s.speculation));
   note(fmt::format("first token: {:.2f} s (start {:.2f}, load {:.2f}, prefill {:.2f})\n",
                    a.first.total(),
                    a.first.start,
@@ -172,9 +176,11 @@ int run(const Flags& flags) {
   flags.chatter.attach_log();
   check(flags.generation);
   std::string prompt = read_prompt(flags.prompt);
-  auto context = load_model(flags.model, flags.chatter, flags.weights, flags.adapter_path);
+  auto context = load_model(
+      flags.model, flags.chatter, flags.weights, flags.adapter_path, flags.speculation.mtp);
   auto options = make_options(flags.generation, context.generation_defaults(), context.tokenizer());
   options.logprobs = flags.logprobs;
+  options.speculation = make_speculation_options(flags.speculation, context, flags.chatter);
   FirstToken first{.start = seconds_before_main(), .load = seconds_in_main()};
 
   std::optional<ProgressBar> bar;
@@ -226,6 +232,7 @@ Verb add_generate(CLI::App& command) {
                 "The prompt is continued, not answered")
       ->group("Prompt");
   add_generation_flags(*app, flags->generation);
+  add_speculation_flags(*app, flags->speculation);
   add_chatter_flags(*app, flags->chatter);
   app->add_flag("--logprobs", flags->logprobs, "With --json: the log-probability of each token")
       ->needs(app->get_option("--json"))

@@ -95,14 +95,15 @@ fs::path find_model(const std::string& name) {
 lm::ModelContext load_model(const std::string& name,
                             const Chatter& chatter,
                             nn::Residency residency,
-                            const std::string& adapter_path) {
+                            const std::string& adapter_path,
+                            bool mtp) {
   ProgressBar bar("Loading", ProgressBar::Unit::bytes, chatter.progress());
   auto progress = [&](std::uint64_t done, std::uint64_t total) {
     throw_if_interrupted();
     bar.update(done, total);
   };
   lm::LoadOptions options{
-      .residency = residency, .progress = progress, .adapter_path = adapter_path};
+      .residency = residency, .mtp = mtp, .progress = progress, .adapter_path = adapter_path};
   auto context = lm::ModelContext::load(
       lm::ModelConfiguration::from_directory(find_model(name)), builtin_models(), options);
   throw_if_interrupted();

@@ -26,11 +26,13 @@ std::filesystem::path find_model(const std::string& name);
 /// --adapter-path.
 void add_adapter_flag(CLI::App& app, std::string& adapter_path);
 
-/// Loads it with all weights in memory, showing progress.  Throws Interrupted on Ctrl-C.
+/// Loads it with all weights in memory, showing progress; `mtp`: with its head for further tokens.
+/// Throws Interrupted on Ctrl-C.
 lm::ModelContext load_model(const std::string& name,
                             const Chatter& chatter,
                             nn::Residency residency = nn::Residency::automatic,
-                            const std::string& adapter_path = {});
+                            const std::string& adapter_path = {},
+                            bool mtp = false);
 
 /// What a model's files say without its weights, whether its type is supported or not.
 struct ModelFiles {

@@ -144,8 +144,13 @@ Source read_source(const ModelConfiguration& configuration,
                    const ModelTypeRegistry& registry,
                    const LoadOptions& options) {
   fs::path path = locate(configuration.id(), options.resolver);
-  if (auto file = gguf_of(path)) return read_gguf(*file, registry, options);
-  return read_directory(path, registry, options);
+  auto gguf = gguf_of(path);
+  if (gguf && options.mtp)
+    throw UnsupportedError(
+        describe("mtp", "heads for further tokens are not read from GGUF files"));
+  Source s = gguf ? read_gguf(*gguf, registry, options) : read_directory(path, registry, options);
+  s.loaded.mtp = options.mtp;
+  return s;
 }
 
 }  // namespace

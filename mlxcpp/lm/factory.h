@@ -106,6 +106,9 @@ struct LoadOptions {
   /// are used and can be given back, but each pass reads more slowly.  automatic: read when they
   /// take at most half of the memory that is free.  What must be converted is in memory anyway.
   nn::Residency residency = nn::Residency::automatic;
+  /// Also loads the head that guesses further tokens (multi-token prediction), for speculation.
+  /// Throws WeightError where the checkpoint does not keep it, UnsupportedError for other models.
+  bool mtp = false;
   /// Told while weights are read, on the loading thread; an exception ends the load.
   LoadProgress progress;
   /// A folder with a low-rank adapter (adapters.h), which all rows then have that name none.

@@ -16,6 +16,7 @@ struct LoadedModel {
   /// Tensors by the names of the file, lazy.
   std::map<std::string, array> weights;
   nn::Quantization quantization;
+  bool mtp = false;  // heads for further tokens are wanted
 };
 
 }  // namespace mlxcpp::lm

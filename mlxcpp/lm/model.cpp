@@ -76,8 +76,14 @@ std::unique_ptr<LanguageModel> bind(const LoadedModel& loaded, MakeModel make) {
   auto config = io::Fields::parse(loaded.config_json);
   for (const char* key : kReadElsewhere) config.ignore(key);
   nn::WeightMap weights{loaded.weights, loaded.quantization, {}};
+  weights.mtp = loaded.mtp;
   auto model = make(config, weights);
   weights.expect_empty();
+  if (loaded.mtp && !model->mtp())
+    throw UnsupportedError(describe("mtp",
+                                    "models of this type have no heads for further tokens",
+                                    {},
+                                    loaded.config.model_type));
   model->manifest_ = std::move(weights.manifest);
   std::string unread;
   for (auto& key : config.unread()) unread += (unread.empty() ? "" : ", ") + key;

@@ -27,6 +27,10 @@ class LanguageModel {
   virtual array logits(const array& hidden) const = 0;  ///< (..., D) -> (..., V)
   virtual CacheLayout layout() const = 0;               ///< what each layer keeps; never how
   virtual int vocab_size() const = 0;                   ///< ids must be below it
+  /// The head that guesses the token after the next, where it was asked for; else null.  A model
+  /// itself: Input::tokens are those that follow, Input::embeddings the states that hidden() gave
+  /// before them.  Its own hidden() may take their place, to guess further.
+  virtual std::shared_ptr<const LanguageModel> mtp() const { return nullptr; }
   Caches make_caches(const CacheOptions& options = {}) const { return {layout(), options}; }
 
   /// Every parameter and projection that the model was bound from, by path.
@@ -53,7 +57,8 @@ class LanguageModel {
 };
 
 /// Runs `make` on a private copy of the loaded handles, so that a failure changes nothing.  Throws
-/// WeightError when tensors are left over; logs config keys that nobody read.
+/// WeightError when tensors are left over, UnsupportedError where heads for further tokens were
+/// asked for and the model has none; logs config keys that nobody read.
 std::unique_ptr<LanguageModel> bind(const LoadedModel& loaded, MakeModel make);
 
 /// What most models begin with: the embeddings given, or looked up.

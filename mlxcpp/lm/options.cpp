@@ -20,6 +20,11 @@ void StepOptions::validate() const {
     refuse("prefill_seconds", "0 or more", std::to_string(prefill_seconds));
 }
 
+void SpeculationOptions::validate() const {
+  int n = num_draft_tokens.value_or(1);
+  if (n < 1 || n > 32) refuse("num_draft_tokens", "1 to 32", std::to_string(n));
+}
+
 void GenerateOptions::validate(int vocab_size) const {
   if (max_tokens && *max_tokens < 0) refuse("max_tokens", "0 or more", std::to_string(*max_tokens));
   if (max_kv_size < 0) refuse("max_kv_size", "0 or more", std::to_string(max_kv_size));
@@ -29,6 +34,7 @@ void GenerateOptions::validate(int vocab_size) const {
   sample.validate();
   penalties.validate(vocab_size);
   step.validate();
+  speculation.validate();
 }
 
 }  // namespace mlxcpp::lm

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -58,6 +59,27 @@ struct StepOptions {
   void validate() const;  ///< throws InputError naming the field
 };
 
+class LanguageModel;
+
+/// Where guesses of the next tokens come from, which one pass of the model then checks.
+enum class DraftKind {
+  none,
+  lookup,  // the text so far
+  model,   // a smaller model
+  mtp,     // the model's own heads for further tokens
+};
+
+struct SpeculationOptions {
+  DraftKind kind = DraftKind::none;
+  /// The most tokens of a guess.  Absent: 10 of the text, else 3.
+  std::optional<int> num_draft_tokens;
+  /// Guesses are shorter, or not made, where they do not pay.
+  bool adaptive = true;
+  std::shared_ptr<const LanguageModel> draft;  // of DraftKind::model
+
+  void validate() const;  ///< throws InputError naming the field
+};
+
 struct GenerateOptions {
   /// Absent: until the model ends its answer or its context is full.  0: nothing is computed.
   std::optional<int> max_tokens;
@@ -72,6 +94,7 @@ struct GenerateOptions {
   int keep = 4;
   KvQuant kv_quant = {};  // how caches pack keys and values
   StepOptions step;
+  SpeculationOptions speculation;
   PrefillProgress prefill_progress;
 
   void validate(int vocab_size) const;  ///< throws InputError naming the field

@@ -1,5 +1,6 @@
 #include "mlxcpp/lm/step.h"
 
+#include "mlxcpp/lm/detail/guessing.h"
 #include "mlxcpp/ops/choose.h"
 #include "mlxcpp/ops/device.h"
 
@@ -75,18 +76,29 @@ Stepper::Stepper(std::shared_ptr<const LanguageModel> model,
       logprobs_(o.logprobs),
       // Processors read the tokens on the host, so the next step can not start before they are
       // known.
-      look_ahead_(o.step.look_ahead.value_or(!ops::on_cpu()) && processors_.empty()),
+      look_ahead_(o.step.look_ahead.value_or(!ops::on_cpu()) && processors_.empty() &&
+                  o.speculation.kind == DraftKind::none),
+      sample_(o.sample),
       key_(mx::random::key(seed)),
-      history_(cache_->ids) {}
-
-array Stepper::last_hidden(const array& tokens) {
-  array h = model_->hidden({.tokens = mx::astype(tokens, mx::int32)}, cache_->caches);
-  int L = h.shape(1);
-  return mx::slice(h, {0, L - 1, 0}, h.shape());
+      history_(cache_->ids) {
+  if (auto speculation = make_speculation(*model_, o.speculation, {o.sample, seed}))
+    guessing_ = std::make_unique<detail::Guessing>(std::move(speculation), ~seed);
+  if (guessing_ && !cache_->ids.empty()) guessing_->consumed(cache_->ids, {});
 }
 
-Stepper::Sampled Stepper::sample(const array& hidden) {
-  array logits = mx::squeeze(mx::astype(model_->logits(hidden), mx::float32), 1);  // (1, V)
+Stepper::~Stepper() { finish(); }
+
+array Stepper::hidden(const array& tokens) {
+  return model_->hidden({.tokens = mx::astype(tokens, mx::int32)}, cache_->caches);
+}
+
+array Stepper::logits(const array& h, int last) const {
+  int L = h.shape(1);
+  array those = mx::slice(h, {0, L - last, 0}, h.shape());
+  return mx::squeeze(mx::astype(model_->logits(those), mx::float32), 0);
+}
+
+Stepper::Sampled Stepper::sample(array logits) {
   for (auto& process : processors_) logits = process(history_, logits);
   if (normalise_) logits = ops::log_softmax(logits);
   auto [draw, rest] = mx::random::split(key_);
@@ -94,6 +106,13 @@ Stepper::Sampled Stepper::sample(const array& hidden) {
   Sampled s{sampler_(logits, draw), {}};
   if (logprobs_) s.logprob = mx::take_along_axis(logits, mx::expand_dims(s.id, -1), -1);
   return s;
+}
+
+Token Stepper::take(const Sampled& s) {
+  Token token{s.id.item<std::uint32_t>(), {}};
+  if (s.logprob) token.logprob = s.logprob->item<float>();
+  history_.push_back(token.id);
+  return token;
 }
 
 std::vector<array> Stepper::to_evaluate(const Sampled& s) const {
@@ -115,13 +134,14 @@ bool Stepper::prefill(std::span<const TokenId> prompt, const PrefillProgress& pr
       auto start = std::chrono::steady_clock::now();
       int n = std::min(chunk.value(), total - done);
       auto ids = prompt.subspan(done, n);
-      array h = last_hidden(as_tokens(ids));
+      array h = hidden(as_tokens(ids));
       if (done + n == total) {
-        pending_ = sample(h);
+        pending_ = sample(logits(h, 1));
         mx::eval(to_evaluate(*pending_));
       } else {
         mx::eval(cache_->caches.arrays());
       }
+      if (guessing_) guessing_->consumed(ids, h);
       cache_->ids.insert(cache_->ids.end(), ids.begin(), ids.end());
       done += n;
       chunk.learn(n, seconds_since(start));
@@ -136,28 +156,28 @@ bool Stepper::prefill(std::span<const TokenId> prompt, const PrefillProgress& pr
   return true;
 }
 
-Token Stepper::next() {
+Token Stepper::next(int room) {
   try {
+    if (guessing_) return next_guessed(room);
     if (!pending_) {  // the last token was not fed yet
-      pending_ = sample(last_hidden(as_tokens({&*last_, 1})));
+      pending_ = sample(logits(hidden(as_tokens({&*last_, 1})), 1));
       mx::eval(to_evaluate(*pending_));
       cache_->ids.push_back(*last_);
     }
     Sampled now = *std::exchange(pending_, std::nullopt);
     if (look_ahead_) {
-      pending_ = sample(last_hidden(mx::reshape(now.id, {1, 1})));
+      pending_ = sample(logits(hidden(mx::reshape(now.id, {1, 1})), 1));
       mx::async_eval(to_evaluate(*pending_));
     }
-    Token token{now.id.item<std::uint32_t>(), {}};
-    if (now.logprob) token.logprob = now.logprob->item<float>();
+    Token token = take(now);
     fed_ahead_ = look_ahead_;
     if (fed_ahead_) cache_->ids.push_back(token.id);
     last_ = token.id;
-    history_.push_back(token.id);
     if (++steps_ % kClearEvery == 0) mx::clear_cache();
     return token;
   } catch (...) {
     pending_.reset();
+    ready_.clear();
     fed_ahead_ = false;
     cache_->clear(*model_);
     throw;
@@ -165,11 +185,14 @@ Token Stepper::next() {
 }
 
 void Stepper::finish() {
-  if (!std::exchange(fed_ahead_, false)) return;
+  int ahead = std::exchange(fed_ahead_, false);
+  // Of what is not given out yet, the last one was never fed, nor what stands before a replay.
+  if (!ready_.empty()) ahead = std::max(int(ready_.size()) - guessing_->unfed(), 0);
+  ready_.clear();
   pending_.reset();
-  if (!cache_->caches.trimmable()) return;
-  cache_->caches.trim({1});
-  cache_->ids.pop_back();
+  if (ahead == 0 || !cache_->caches.trimmable()) return;
+  cache_->caches.trim({ahead});
+  cache_->ids.resize(cache_->ids.size() - ahead);
 }
 
 }  // namespace mlxcpp::lm

@@ -6,13 +6,20 @@
 #include "mlxcpp/lm/options.h"
 #include "mlxcpp/lm/processors.h"
 #include "mlxcpp/lm/sample.h"
+#include "mlxcpp/lm/speculative.h"
 
+#include <climits>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
 namespace mlxcpp::lm {
+namespace detail {
+struct Choosing;
+class Guessing;  // guessing.h
+}  // namespace detail
 
 /// What the caches of one generation must be.
 CacheOptions cache_options(const GenerateOptions& options);
@@ -42,17 +49,19 @@ class Stepper {
           std::shared_ptr<CachedPrompt> cache,
           const GenerateOptions& options,
           std::uint64_t seed);
-  ~Stepper() { finish(); }
+  ~Stepper();
   Stepper(const Stepper&) = delete;
   Stepper& operator=(const Stepper&) = delete;
 
   /// Feeds a prompt (not empty) that follows what the cache holds, in chunks.  False when
   /// `progress` said so: the cache then holds the chunks that were done.
   bool prefill(std::span<const TokenId> prompt, const PrefillProgress& progress = {});
-  Token next();
-  /// Takes back a token that was fed before it was known, where the cache can; where it can not,
-  /// the cache's ids say so.
+  /// `room`: so many tokens, this one included, are wanted at most; guesses go no further.
+  Token next(int room = INT_MAX);
+  /// Takes back tokens that were fed before they were given out, where the cache can; where it can
+  /// not, the cache's ids say so.
   void finish();
+  SpeculationStats speculation() const;
 
  private:
   /// Sampled on the device, not read yet.
@@ -60,9 +69,16 @@ class Stepper {
     array id;  // (1,) uint32
     std::optional<array> logprob;
   };
-  array last_hidden(const array& tokens);  // (1, L) ids -> (1, 1, D)
-  Sampled sample(const array& hidden);
+  array hidden(const array& tokens);                  // (1, L) ids -> (1, L, D)
+  array logits(const array& hidden, int last) const;  // (1, L, D) -> (last, V)
+  Sampled sample(array logits);                       // (1, V)
   std::vector<array> to_evaluate(const Sampled& s) const;
+  Token take(const Sampled& s);  // reads it, and remembers it
+
+  // With guesses (step_speculative.cpp).
+  Token next_guessed(int room);
+  void guess_and_check(int room);
+  detail::Choosing choosing();
 
   std::shared_ptr<const LanguageModel> model_;
   std::shared_ptr<CachedPrompt> cache_;
@@ -70,12 +86,17 @@ class Stepper {
   Sampler sampler_;
   std::vector<Processor> processors_;
   bool normalise_, logprobs_, look_ahead_;
+  SampleOptions sample_;
   array key_;
   std::vector<TokenId> history_;    // prompt and answer, for processors
   std::optional<Sampled> pending_;  // the next one to give out
   std::optional<TokenId> last_;     // the last one given out
   bool fed_ahead_ = false;          // ... and it is in the cache already
   int steps_ = 0;
+
+  std::unique_ptr<detail::Guessing> guessing_;  // null: no guesses
+  PassTimes times_;
+  std::deque<Token> ready_;  // to be given out
 };
 
 }  // namespace mlxcpp::lm

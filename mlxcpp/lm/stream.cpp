@@ -155,7 +155,7 @@ struct TokenStream::Impl {
 
   Event step() {
     Event event;
-    Token token = stepper->next();
+    Token token = stepper->next(room());
     auto now = Clock::now();
     if (++stats.generation_tokens == 1) {
       first_token = now;
@@ -163,6 +163,7 @@ struct TokenStream::Impl {
     }
     stats.generation_seconds = seconds_between(first_token, now);
     stats.peak_memory = mx::get_peak_memory();
+    stats.speculation = stepper->speculation();
     event.token = token.id;
     event.logprob = token.logprob;
     if (!options.ignore_eos && tokenizer.is_eos(token.id))

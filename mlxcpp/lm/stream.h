@@ -3,6 +3,7 @@
 #pragma once
 
 #include "mlxcpp/lm/options.h"
+#include "mlxcpp/lm/speculation_stats.h"
 #include "mlxcpp/text/tokenizer.h"
 
 #include <cstdint>
@@ -35,6 +36,7 @@ struct GenerateStats {
   double prompt_seconds = 0, generation_seconds = 0;
   double time_to_first_token = 0;  // seconds since the stream was made
   std::uint64_t peak_memory = 0;   // bytes that MLX held at most
+  SpeculationStats speculation;    // all zero without guesses
 
   double prompt_tps() const;      ///< tokens that had to be computed, a second
   double generation_tps() const;  ///< from the second token on

@@ -64,7 +64,13 @@ void centre_norms(WeightMap& w) {
   });
   if (!published) return;
   w.transpose_conv("conv1d.weight");
-  for (auto norm : {"layernorm.weight", "model.norm.weight", "q_norm.weight", "k_norm.weight"})
+  for (auto norm : {"layernorm.weight",
+                    "model.norm.weight",
+                    "q_norm.weight",
+                    "k_norm.weight",
+                    "mtp.norm.weight",
+                    "pre_fc_norm_embedding.weight",
+                    "pre_fc_norm_hidden.weight"})
     w.add_one(norm);
 }
 

@@ -65,6 +65,7 @@ struct WeightMap {
   Quantization quantization;
   Manifest manifest;
   std::map<std::string, std::vector<Origin>> origins = {};  // of tensors that verbs moved
+  bool mtp = false;  // heads for further tokens (multi-token prediction) are wanted
 
   bool has(const std::string& name) const { return arrays.count(name) > 0; }
   void drop_containing(std::string_view part);

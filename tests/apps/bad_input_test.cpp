@@ -1,4 +1,5 @@
 // What bad input gets from the command: one line that names it, and the exit code of its kind.
+#include "mlxcpp/base/error.h"
 #include "mlxcpp/io/file.h"
 #include "tests/apps/run.h"
 #include "tests/support/temp_dir.h"
@@ -300,6 +301,42 @@ TEST(DiskFull, leaves_no_partial_file) {
 TEST(DiskFull, a_device_is_no_place_for_a_file) {
   expect_error(
       run({"logits", "--model", tiny(), "--tokens", "1", "--out", "/dev/full"}), 5, {"/dev/full"});
+}
+
+// --- Speculation --------------------------------------------------------------------------------
+
+TEST(BadSpeculation, a_draft_model_of_another_vocabulary_is_an_input_error) {
+  // The same model, but for the spelling of one token.
+  TempDir dir;
+  std::string bytes = tiny_bytes();
+  const std::string pieces = "tokenizer.ggml.tokens";
+  // After the key stand the types of the list and its elements, and how many: then each with its
+  // length before it.
+  std::size_t at = bytes.find(pieces) + pieces.size() + 4 + 4 + 8 + 8;
+  bytes[at] = bytes[at] == '!' ? '"' : '!';
+  auto other = dir.path() / "other.gguf";
+  io::write_atomically(other, bytes);
+  expect_error(run(generate(tiny(), "hi", {"--draft-model", other.string()})),
+               exit_code(ErrorKind::input),
+               {"--draft-model: another vocabulary than the model's", "as token 0"});
+}
+
+TEST(BadSpeculation, heads_that_a_model_does_not_have_are_an_error) {
+  expect_error(run(generate(tiny(), "hi", {"--mtp"})),
+               exit_code(ErrorKind::unsupported),
+               {"mtp: heads for further tokens are not read from GGUF files"});
+}
+
+TEST(BadSpeculation, two_ways_of_guessing_or_a_length_that_can_not_be_are_refused) {
+  for (auto& [flag, more] : std::vector<std::pair<std::string, Args>>{
+           {"--prompt-lookup", {"--mtp", "--prompt-lookup"}},
+           {"--prompt-lookup", {"--draft-model", tiny(), "--prompt-lookup"}},
+           {"--num-draft-tokens", {"--prompt-lookup", "--num-draft-tokens", "0"}},
+           {"--num-draft-tokens", {"--prompt-lookup", "--num-draft-tokens", "33"}}}) {
+    Ran ran = run(generate(tiny(), "hi", more));
+    EXPECT_NE(ran.code, 0);
+    EXPECT_NE(ran.err.find(flag), std::string::npos) << ran.err;
+  }
 }
 
 }  // namespace

@@ -152,6 +152,38 @@ TEST(Generate, tells_its_figures_on_standard_error_when_asked) {
     EXPECT_NE(ran.err.find(part), std::string::npos) << part << "\n" << ran.err;
 }
 
+TEST(Generate, answers_the_same_with_guesses) {
+  Args plain = {"--ignore-eos", "-m", "40", "--always-draft"};
+  auto want = answer(plain).tokens;
+  for (Args how : {Args{"--prompt-lookup"}, Args{"--draft-model", tiny_model().string()}}) {
+    how.insert(how.end(), plain.begin(), plain.end());
+    EXPECT_EQ(answer(how).tokens, want) << how[0];
+    how.push_back("--verbose");
+    Ran ran = run(tiny(how));
+    EXPECT_NE(ran.err.find("drafts: "), std::string::npos) << ran.err;
+  }
+}
+
+TEST(Generate, counts_what_was_guessed) {
+  auto figures = json({"--ignore-eos",
+                       "-m",
+                       "21",
+                       "--always-draft",
+                       "--num-draft-tokens",
+                       "4",
+                       "--draft-model",
+                       tiny_model().string()});
+  auto stats = figures.object("stats");
+  ASSERT_TRUE(stats);
+  auto counts = stats->object("speculation");
+  ASSERT_TRUE(counts);
+  int passes = 0, proposed = 0, accepted = 0;
+  counts->need("passes", &passes).need("proposed", &proposed).need("accepted", &accepted);
+  EXPECT_EQ(passes, 4);  // after the first token: twenty, five a pass
+  EXPECT_EQ(proposed, 16);
+  EXPECT_EQ(accepted, 16);
+}
+
 TEST(DefaultModel, names_paris) {
   if (!std::filesystem::exists(io::default_model_path()))
     GTEST_SKIP() << "the default model is not at " << io::default_model_path();

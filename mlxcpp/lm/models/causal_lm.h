@@ -20,9 +20,13 @@ struct Around {
 template <class Layer>
 class CausalLm final : public LanguageModel {
  public:
-  CausalLm(nn::Decoder<Layer> decoder, nn::Head head, const Around& around = {})
+  CausalLm(nn::Decoder<Layer> decoder,
+           nn::Head head,
+           const Around& around = {},
+           std::shared_ptr<const LanguageModel> mtp = {})
       : decoder_(std::move(decoder)),
         head_(std::move(head)),
+        mtp_(std::move(mtp)),
         embed_scale_(around.embed_rounded ? nn::in_precision_of(decoder_.embed, around.embed)
                                           : around.embed),
         logits_scale_(around.logits),
@@ -34,6 +38,7 @@ class CausalLm final : public LanguageModel {
   }
   CacheLayout layout() const override { return decoder_.layout(); }
   int vocab_size() const override { return decoder_.embed.w->outputs(); }
+  std::shared_ptr<const LanguageModel> mtp() const override { return mtp_; }
 
  private:
   array run(const Input& in, const ops::Pass& pass) const override {
@@ -43,6 +48,7 @@ class CausalLm final : public LanguageModel {
 
   nn::Decoder<Layer> decoder_;
   nn::Head head_;
+  std::shared_ptr<const LanguageModel> mtp_;
   float embed_scale_, logits_scale_, softcap_;
 };
 

@@ -2,10 +2,11 @@
 // Source: mlx-lm models/deepseek_v3.py (0.32.2), transformers models/deepseek_v3.  Differs from
 // mlx-lm: defaults of the router, weights that add up to one for a single expert, rope_interleave,
 // rope_parameters, hidden_act and tied heads, as transformers; a packed kv_b_proj is not packed
-// anew; multi-token prediction is left out wherever it begins.
+// anew; the head for further tokens is read where it is wanted, the first of several.
 #include "mlxcpp/io/checks.h"
 #include "mlxcpp/lm/models/causal_lm.h"
 #include "mlxcpp/lm/models/models.h"
+#include "mlxcpp/lm/models/mtp.h"
 #include "mlxcpp/nn/grouped_moe.h"
 #include "mlxcpp/nn/latent_attention.h"
 
@@ -60,13 +61,26 @@ Block make_block(const Config& c, int layer, nn::Scope w) {
 
 std::unique_ptr<LanguageModel> make_deepseek_v3(io::Fields f, nn::WeightMap& w) {
   auto c = io::read<Config>(f);
-  w.drop_layers("model.layers", c.shape.num_hidden_layers);  // multi-token prediction
+  int layers = c.shape.num_hidden_layers;
+  std::string further = "model.layers." + std::to_string(layers);  // multi-token prediction
+  w.drop_layers("model.layers", w.mtp ? layers + 1 : layers);
+  for (auto shared : {".embed_tokens.", ".shared_head.head."}) w.drop_prefix(further + shared);
   w.stack_experts("experts", "switch_mlp", c.moe.experts());
-  return make_causal_lm(
-      c.shape, c.rms_norm_eps, c.tie_word_embeddings, w, [&](int layer, nn::Scope scope) {
-        nn::split_kv_b(w, scope / "self_attn", c.attention);
-        return make_block(c, layer, scope);
-      });
+  auto make_layer = [&](int layer, nn::Scope scope) {
+    nn::split_kv_b(w, scope / "self_attn", c.attention);
+    return make_block(c, layer, scope);
+  };
+  return make_causal_lm(c.shape,
+                        c.rms_norm_eps,
+                        c.tie_word_embeddings,
+                        w,
+                        make_layer,
+                        {.root = further,
+                         .of_token = "enorm",
+                         .of_state = "hnorm",
+                         .join = "eh_proj",
+                         .norm = "shared_head.norm"},
+                        [&](nn::Scope root) { return make_layer(layers, root); });
 }
 
 }  // namespace mlxcpp::lm

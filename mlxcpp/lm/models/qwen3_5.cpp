@@ -7,6 +7,7 @@
 #include "mlxcpp/io/checks.h"
 #include "mlxcpp/lm/models/causal_lm.h"
 #include "mlxcpp/lm/models/models.h"
+#include "mlxcpp/lm/models/mtp.h"
 #include "mlxcpp/nn/gated_mixers.h"
 #include "mlxcpp/nn/shared_expert.h"
 
@@ -62,13 +63,13 @@ using Mixer = nn::Either<DeltaNet, nn::GatedAttention>;
 using Feed = nn::Either<nn::GatedMlp, nn::SharedExpertMoe>;
 using Block = nn::PreNorm<Mixer, Feed>;
 
-Block make_block(const Config& c, int layer, const ops::Rope& rope, nn::Scope w) {
+Block make_block(const Config& c, bool linear, const ops::Rope& rope, nn::Scope w) {
   int dim = c.shape.hidden_size;
   auto attention = c.shape.attention();
   attention.bias = attention.out_bias = c.attention_bias;
   attention.qk_norm = c.rms_norm_eps;
   auto mixer = [&]() -> Mixer {
-    if (c.layers.linear(layer)) return {DeltaNet(c, w / "linear_attn")};
+    if (linear) return {DeltaNet(c, w / "linear_attn")};
     return {nn::GatedAttention(w / "self_attn", attention, rope)};
   };
   auto feed = [&]() -> Feed {
@@ -83,8 +84,11 @@ Block make_block(const Config& c, int layer, const ops::Rope& rope, nn::Scope w)
 
 /// To MLX's names and layout, from those of the whole model or of the decoder alone.
 void sanitize(nn::WeightMap& w, const Config& c) {
-  for (auto other : {"model.visual.", "vision_tower.", "mtp.", "language_model.mtp."})
-    w.drop_prefix(other);
+  for (auto other : {"model.visual.", "vision_tower."}) w.drop_prefix(other);
+  for (auto root : {"mtp.", "language_model.mtp."}) {
+    w.drop_layers(std::string(root) + "layers", 1);
+    if (!w.mtp) w.drop_prefix(root);
+  }
   w.rename_prefix("model.language_model.", "model.");
   w.rename_prefix("language_model.", "");
   if (c.sparse) {
@@ -104,9 +108,15 @@ std::unique_ptr<LanguageModel> make(io::Fields f, nn::WeightMap& w, bool sparse)
   auto rope = c.rope.make(c.shape.head_size());
   sanitize(w, c);
   return make_causal_lm(
-      c.shape, c.rms_norm_eps, c.tie_word_embeddings, w, [&](int layer, nn::Scope scope) {
-        return make_block(c, layer, rope, scope);
-      });
+      c.shape,
+      c.rms_norm_eps,
+      c.tie_word_embeddings,
+      w,
+      [&](int layer, nn::Scope scope) {
+        return make_block(c, c.layers.linear(layer), rope, scope);
+      },
+      kQwenMtp,
+      [&](nn::Scope root) { return make_block(c, false, rope, root / "layers" / 0); });
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "mlxcpp/io/checks.h"
 #include "mlxcpp/lm/models/causal_lm.h"
 #include "mlxcpp/lm/models/models.h"
+#include "mlxcpp/lm/models/mtp.h"
 #include "mlxcpp/nn/gated_mixers.h"
 #include "mlxcpp/nn/shared_expert.h"
 
@@ -83,14 +84,15 @@ using Mixer = nn::Either<DeltaNet, nn::GatedAttention>;
 using Feed = nn::Either<nn::GatedMlp, nn::SharedExpertMoe>;
 using Block = nn::PreNorm<Mixer, Feed>;
 
-Block make_block(const Config& c, int layer, const ops::Rope& rope, nn::Scope w) {
+/// `layer` counts from 0; the head for further tokens has one that attends, and experts as layer 0.
+Block make_block(const Config& c, int layer, bool linear, const ops::Rope& rope, nn::Scope w) {
   int dim = c.shape.hidden_size;
   auto act = nn::activation_named(c.hidden_act, "config.hidden_act");
   auto attention = c.shape.attention();
   attention.bias = attention.out_bias = c.attention_bias;
   attention.qk_norm = c.rms_norm_eps;
   auto mixer = [&]() -> Mixer {
-    if (c.layers.linear(layer)) return {DeltaNet(c, w / "linear_attn", act)};
+    if (linear) return {DeltaNet(c, w / "linear_attn", act)};
     return {nn::GatedAttention(w / "self_attn", attention, rope)};
   };
   auto feed = [&]() -> Feed {
@@ -108,13 +110,20 @@ Block make_block(const Config& c, int layer, const ops::Rope& rope, nn::Scope w)
 std::unique_ptr<LanguageModel> make_qwen3_next(io::Fields f, nn::WeightMap& w) {
   auto c = io::read<Config>(f);
   auto rope = c.rope.make(c.shape.head_size());
-  w.drop_prefix("mtp.");
+  w.drop_layers("mtp.layers", 1);
+  if (!w.mtp) w.drop_prefix("mtp.");
   w.stack_experts("experts", "switch_mlp", c.moe.num_experts);
   nn::centre_norms(w);
   return make_causal_lm(
-      c.shape, c.rms_norm_eps, c.tie_word_embeddings, w, [&](int layer, nn::Scope scope) {
-        return make_block(c, layer, rope, scope);
-      });
+      c.shape,
+      c.rms_norm_eps,
+      c.tie_word_embeddings,
+      w,
+      [&](int layer, nn::Scope scope) {
+        return make_block(c, layer, c.layers.linear(layer), rope, scope);
+      },
+      kQwenMtp,
+      [&](nn::Scope root) { return make_block(c, 0, false, rope, root / "layers" / 0); });
 }
 
 }  // namespace mlxcpp::lm
