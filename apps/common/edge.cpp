@@ -4,8 +4,6 @@
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/io/json.h"
 
-#include <exception>
-#include <new>
 #include <string>
 
 namespace mlxcpp::apps {
@@ -29,12 +27,6 @@ int report(ErrorKind kind, std::string_view message, bool json) {
   return code;
 }
 
-/// MLX has no type for it.
-bool is_out_of_memory(std::string_view message) {
-  return message.find("Unable to allocate") != message.npos ||
-         message.find("maximum allowed buffer size") != message.npos;
-}
-
 }  // namespace
 
 void report_error(std::string_view kind, std::string_view message, int code, bool json) {
@@ -48,16 +40,8 @@ void report_error(std::string_view kind, std::string_view message, int code, boo
 }
 
 int report_current_error(bool json) {
-  try {
-    throw;
-  } catch (const Error& e) {
-    return report(e.kind(), e.what(), json);
-  } catch (const std::bad_alloc&) {
-    return report(ErrorKind::capacity, "out of memory", json);
-  } catch (const std::exception& e) {
-    return report(
-        is_out_of_memory(e.what()) ? ErrorKind::capacity : ErrorKind::internal, e.what(), json);
-  }
+  Failure failure = current_failure();
+  return report(failure.kind, failure.message, json);
 }
 
 int at_the_edge(const std::function<int()>& verb, bool json) {

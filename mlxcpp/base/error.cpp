@@ -1,6 +1,18 @@
 #include "mlxcpp/base/error.h"
 
+#include <exception>
+#include <new>
+
 namespace mlxcpp {
+namespace {
+
+/// MLX has no type for it.
+bool is_out_of_memory(std::string_view message) {
+  return message.find("Unable to allocate") != message.npos ||
+         message.find("maximum allowed buffer size") != message.npos;
+}
+
+}  // namespace
 
 int exit_code(ErrorKind kind) {
   switch (kind) {
@@ -28,6 +40,34 @@ std::string_view name_of(ErrorKind kind) {
     case ErrorKind::capacity: return "capacity";
   }
   return "internal";
+}
+
+Failure current_failure() {
+  try {
+    throw;
+  } catch (const Error& e) {
+    return {e.kind(), e.what()};
+  } catch (const std::bad_alloc&) {
+    return {ErrorKind::capacity, "out of memory"};
+  } catch (const std::exception& e) {
+    return {is_out_of_memory(e.what()) ? ErrorKind::capacity : ErrorKind::internal, e.what()};
+  } catch (...) {
+    return {ErrorKind::internal, "an exception of no known type"};
+  }
+}
+
+void rethrow(const Failure& f) {
+  switch (f.kind) {
+    case ErrorKind::input: throw InputError(f.message);
+    case ErrorKind::unsupported: throw UnsupportedError(f.message);
+    case ErrorKind::config: throw ConfigError(f.message);
+    case ErrorKind::weight: throw WeightError(f.message);
+    case ErrorKind::tokenizer: throw TokenizerError(f.message);
+    case ErrorKind::io: throw IoError(f.message);
+    case ErrorKind::capacity: throw CapacityError(f.message);
+    case ErrorKind::internal: break;
+  }
+  throw Error(ErrorKind::internal, f.message);
 }
 
 std::string describe(std::string_view where,

@@ -38,6 +38,15 @@ using TokenizerError = ErrorOf<ErrorKind::tokenizer>;  // tokenizer files, chat 
 using IoError = ErrorOf<ErrorKind::io>;                // the file system
 using CapacityError = ErrorOf<ErrorKind::capacity>;    // memory, queue and cache limits
 
+/// An error as a value, which may go to another thread.
+struct Failure {
+  ErrorKind kind;
+  std::string message;
+};
+/// Of the exception that is being handled: foreign ones are internal, exhausted memory is capacity.
+Failure current_failure();
+[[noreturn]] void rethrow(const Failure& failure);  ///< as the ErrorOf its kind
+
 /// "<where>: <wrong>; expected <expected>, found <found>[; try <hint>]"; empty parts are left out.
 std::string describe(std::string_view where,
                      std::string_view wrong,

@@ -1,5 +1,6 @@
 #include "mlxcpp/lm/step.h"
 
+#include "mlxcpp/lm/detail/chunk_size.h"
 #include "mlxcpp/lm/detail/guessing.h"
 #include "mlxcpp/ops/choose.h"
 #include "mlxcpp/ops/device.h"
@@ -23,28 +24,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// How many tokens of a prompt to feed at once: about a given time's work.
-class ChunkSize {
- public:
-  explicit ChunkSize(const StepOptions& o) : options_(o) {
-    if (o.prefill_seconds > 0) size_ = std::min(o.prefill_step_size, first());
-  }
-  int value() const { return size_; }
-  void learn(int tokens, double seconds) {
-    if (options_.prefill_seconds <= 0) return;
-    double fitting = tokens * options_.prefill_seconds / std::max(seconds, 1e-6);
-    size_ =
-        int(std::clamp(fitting, 1.0, std::min(8.0 * size_, double(options_.prefill_step_size))));
-  }
-
- private:
-  /// Before anything was measured: little work also for a large model.
-  static int first() { return ops::own_kernels() ? 128 : ops::on_cpu() ? 2 : 512; }
-
-  const StepOptions& options_;
-  int size_ = options_.prefill_step_size;
-};
-
 array as_tokens(std::span<const TokenId> ids) {
   return array(ids.data(), {1, int(ids.size())}, mx::uint32);
 }
@@ -61,6 +40,20 @@ CachedPrompt::CachedPrompt(const LanguageModel& model, const CacheOptions& o)
 void CachedPrompt::clear(const LanguageModel& model) {
   caches = model.make_caches(options);
   ids.clear();
+}
+
+int CachedPrompt::keep_shared(const LanguageModel& model, std::span<const TokenId> prompt) {
+  size_t shared =
+      std::mismatch(ids.begin(), ids.end(), prompt.begin(), prompt.end()).first - ids.begin();
+  shared = std::min(shared, prompt.size() - 1);
+  if (shared == ids.size()) return int(shared);
+  if (shared == 0 || !caches.trimmable()) {
+    clear(model);
+    return 0;
+  }
+  caches.trim({int(ids.size() - shared)});
+  ids.resize(shared);
+  return int(shared);
 }
 
 Stepper::Stepper(std::shared_ptr<const LanguageModel> model,
@@ -127,7 +120,7 @@ bool Stepper::prefill(std::span<const TokenId> prompt, const PrefillProgress& pr
   int total = int(prompt.size()), done = 0;
   history_.insert(history_.end(), prompt.begin(), prompt.end());
   cache_->caches.reserve(int(cache_->ids.size()) + total);
-  ChunkSize chunk(options_);
+  detail::ChunkSize chunk(options_);
   try {
     while (done < total) {
       if (progress && !progress(done, total)) return false;

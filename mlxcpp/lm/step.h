@@ -32,6 +32,9 @@ struct CachedPrompt {
 
   CachedPrompt(const LanguageModel& model, const CacheOptions& options);
   void clear(const LanguageModel& model);  ///< as if nothing had been consumed
+  /// Leaves what is the beginning of `prompt`, less its last token, which must be fed; returns how
+  /// many tokens that are.  Caches that can not forget single tokens may have to forget all.
+  int keep_shared(const LanguageModel& model, std::span<const TokenId> prompt);
 };
 
 /// A sampled token, and its log-probability where that was asked for.

@@ -48,13 +48,13 @@ std::optional<std::uint64_t> free_in_group() {
   return *max > *now ? *max - *now : 0;
 }
 
+}  // namespace
+
 std::string mebibytes(std::uint64_t bytes) {
   char text[32];
   std::snprintf(text, sizeof text, "%.0f MiB", double(bytes) / (1 << 20));
   return text;
 }
-
-}  // namespace
 
 std::optional<std::uint64_t> available_memory() {
   auto machine = free_on_machine(), group = free_in_group();

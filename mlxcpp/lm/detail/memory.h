@@ -5,12 +5,15 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 namespace mlxcpp::lm::detail {
 
 /// Bytes that this process can still get: what the machine has free, within the limit of its
 /// control group.  Nothing where that can not be known.
 std::optional<std::uint64_t> available_memory();
+
+std::string mebibytes(std::uint64_t bytes);  ///< "93 MiB", for messages
 
 /// Throws CapacityError with both figures when `needed` is more than `limit` (0: what is free).
 void require_memory(std::uint64_t needed, std::uint64_t limit);

@@ -1,0 +1,430 @@
+#include "mlxcpp/lm/batch.h"
+
+#include "mlxcpp/lm/detail/answer.h"
+#include "mlxcpp/lm/detail/budget.h"
+#include "mlxcpp/lm/detail/chunk_size.h"
+#include "mlxcpp/lm/detail/feed.h"
+#include "mlxcpp/lm/detail/memory.h"
+#include "mlxcpp/lm/detail/schedule.h"
+
+#include <mlx/memory.h>
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <utility>
+
+namespace mlxcpp::lm {
+namespace {
+
+constexpr int kGrowth = 512;      // tokens for which an answer without a limit reserves memory
+constexpr int kClearEvery = 256;  // steps after which MLX's buffer cache is given back
+
+struct Row {
+  RowId id;
+  detail::Answer answer;
+  detail::Chooser chooser;
+  std::shared_ptr<CachedPrompt> cache;
+  std::optional<int> adapter;
+  std::optional<TokenId> last = {};  // generated, and not in the cache yet
+  std::uint64_t reserved = 0;        // bytes ...
+  int reserved_tokens = 0;           // ... for so many tokens; 0: not begun
+  std::uint64_t stepped = 0;         // when it had its last token
+  int overtaken = 0, cached = 0;
+  bool paused = false, cancelled = false, done = false;
+
+  bool generates() const { return last.has_value(); }
+  bool begun() const { return reserved_tokens > 0; }
+  int prompt_left() const {
+    return int(answer.prompt().size()) - (begun() ? int(cache->ids.size()) : 0);
+  }
+  /// The most tokens that the row can hold, as far as its limits say.
+  std::int64_t most_tokens() const { return std::int64_t(answer.prompt().size()) + answer.room(); }
+  /// What its memory must hold when it begins: all, or a part of an answer without a limit.
+  int first_tokens() const {
+    std::int64_t prompt = std::int64_t(answer.prompt().size());
+    std::int64_t most =
+        answer.options().max_tokens ? most_tokens() : std::min(most_tokens(), prompt + kGrowth);
+    return int(std::min<std::int64_t>(most, std::numeric_limits<int>::max()));
+  }
+};
+
+}  // namespace
+
+void BatchOptions::validate() const {
+  auto refuse = [](const char* field, const char* expected, int found) {
+    throw InputError(describe(field, "out of range", expected, std::to_string(found)));
+  };
+  if (max_rows < 1) refuse("max_rows", "1 or more", max_rows);
+  if (context_length < 0) refuse("context_length", "0 or more", context_length);
+  step.validate();
+}
+
+struct Batch::Impl {
+  std::shared_ptr<const LanguageModel> model;
+  text::Tokenizer tokenizer;
+  BatchOptions options;
+  CacheLayout layout;
+  detail::Budget budget;
+  detail::ChunkSize chunk;
+  std::vector<std::unique_ptr<Row>> rows;  // in the order of their arrival
+  std::vector<RowEvent> events;
+  BatchStats counts;
+  RowId next_id = 1;
+  std::uint64_t steps = 0;
+  std::size_t turn = 0;
+  bool idle = true;
+
+  Impl(std::shared_ptr<const LanguageModel> m, const text::Tokenizer& t, const BatchOptions& o)
+      : model(std::move(m)),
+        tokenizer(t),
+        options((o.validate(), o)),
+        layout(model->layout()),
+        budget(*model, o.memory_limit, o.max_rows, o.step.prefill_step_size),
+        chunk(options.step) {}
+
+  std::uint64_t bytes_of(const Row& row, int tokens) const {
+    return detail::cache_bytes(layout, row.cache->options, tokens);
+  }
+
+  // ---- rows come and go
+
+  std::unique_ptr<Row> make_row(Request&& request) {
+    auto cache = request.cache
+                     ? std::move(request.cache)
+                     : std::make_shared<CachedPrompt>(*model, cache_options(request.options));
+    auto seed = request.options.seed.value_or(detail::fresh_seed());
+    detail::Answer answer(tokenizer,
+                          std::move(request.prompt),
+                          std::move(request.options),
+                          model->vocab_size(),
+                          options.context_length);
+    detail::Chooser chooser(answer.options(), seed);
+    return std::make_unique<Row>(
+        Row{next_id, std::move(answer), std::move(chooser), std::move(cache), request.adapter});
+  }
+
+  void check(const Request& request) const {
+    if (request.options.speculation.kind != DraftKind::none)
+      throw UnsupportedError(describe("speculation", "rows of a batch do not guess"));
+    for (auto& r : rows)
+      if (request.cache && r->cache == request.cache)
+        throw InputError(describe("cache", "another row uses it"));
+    int adapters = model->adapter_use().count, asked = request.adapter.value_or(0);
+    if (asked < 0 || asked > adapters)
+      throw InputError(describe(
+          "adapter", "no such adapter", "0 to " + std::to_string(adapters), std::to_string(asked)));
+  }
+
+  RowId add(Request&& request) {
+    check(request);
+    auto row = make_row(std::move(request));
+    auto needed = bytes_of(*row, row->first_tokens());
+    if (needed > budget.limit())
+      throw CapacityError(describe(
+          "request",
+          "prompt and answer need more memory than there is for caches",
+          "at most " + detail::mebibytes(budget.limit()),
+          detail::mebibytes(needed) + " for " + std::to_string(row->first_tokens()) + " tokens"));
+    rows.push_back(std::move(row));
+    idle = false;
+    return next_id++;
+  }
+
+  Row* find(RowId id) {
+    for (auto& r : rows)
+      if (r->id == id) return r.get();
+    return nullptr;
+  }
+
+  void tell(Row& row, Event event, std::optional<Failure> failure = {}) {
+    row.done = event.stop || failure;
+    events.push_back({row.id, std::move(event), std::move(failure)});
+  }
+
+  /// The rows of a pass that failed: what their caches hold can not be trusted.
+  void fail(std::span<Row* const> failed, const Failure& failure) {
+    for (Row* r : failed) {
+      r->cache->clear(*model);
+      tell(*r, {}, failure);
+    }
+  }
+
+  void remove_ended() {
+    std::erase_if(rows, [&](auto& r) {
+      if (r->done) budget.release(r->reserved);
+      return r->done;
+    });
+  }
+
+  void end_cancelled() {
+    for (auto& r : rows)
+      if (r->cancelled)
+        tell(*r, r->answer.end(StopReason::cancelled));
+      else if (!r->generates() && r->answer.room() <= 0)
+        tell(*r, r->answer.end(r->answer.out_of_room()));
+    remove_ended();
+  }
+
+  // ---- memory
+
+  bool reserve(Row& row, int tokens) {
+    auto bytes = bytes_of(row, tokens);
+    auto more = bytes > row.reserved ? bytes - row.reserved : 0;
+    if (!budget.reserve(more)) return false;
+    row.reserved += more;
+    row.reserved_tokens = tokens;
+    return true;
+  }
+
+  /// Whether there is memory for one more token.
+  bool has_room(Row& row) {
+    int needed = int(row.cache->ids.size()) + 1;
+    if (needed <= row.reserved_tokens) return true;
+    return reserve(row, needed + kGrowth) || reserve(row, needed);
+  }
+
+  // ---- generating
+
+  /// Rows of one pass have caches of one kind.
+  static bool alike(const Row& a, const Row& b) {
+    auto &x = a.cache->options, &y = b.cache->options;
+    return x.rotate == y.rotate && x.max_kv_size == y.max_kv_size && x.keep == y.keep &&
+           x.quant == y.quant;
+  }
+
+  /// Those that had no token for the longest time, at most max_rows.
+  std::vector<Row*> rows_to_step() {
+    std::vector<Row*> ready;
+    for (auto& r : rows)
+      if (r->generates() && !r->paused) ready.push_back(r.get());
+    std::stable_sort(
+        ready.begin(), ready.end(), [](Row* a, Row* b) { return a->stepped < b->stepped; });
+    std::erase_if(ready, [&](Row* r) { return !has_room(*r); });
+    if (int(ready.size()) > options.max_rows) ready.resize(size_t(options.max_rows));
+    return ready;
+  }
+
+  void generate() {
+    auto ready = rows_to_step();
+    while (!ready.empty()) {
+      Row& first = *ready[0];
+      auto others = std::stable_partition(
+          ready.begin(), ready.end(), [&](Row* r) { return alike(first, *r); });
+      step_rows({ready.begin(), others});
+      ready.erase(ready.begin(), others);
+    }
+  }
+
+  void step_rows(const std::vector<Row*>& group) {
+    std::vector<detail::Feed> feeds;
+    for (Row* r : group) {
+      feeds.push_back({r->cache.get(), {&*r->last, 1}, &r->chooser, r->adapter});
+      r->stepped = steps;
+    }
+    pass(group, feeds);
+  }
+
+  /// One forward pass, and what its tokens say.  Returns the seconds that it took.
+  double pass(const std::vector<Row*>& group, const std::vector<detail::Feed>& feeds) {
+    idle = false;
+    auto start = std::chrono::steady_clock::now();
+    auto seconds = [&] {
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
+    try {
+      auto tokens = detail::feed(*model, feeds);
+      auto token = tokens.begin();
+      for (size_t i = 0; i < group.size(); ++i) {
+        Row& r = *group[i];
+        if (!r.generates()) r.answer.prefilled(r.cached, seconds());
+        if (feeds[i].chooser) take(r, *token++);
+      }
+    } catch (...) {
+      fail(group, current_failure());
+    }
+    return seconds();
+  }
+
+  void take(Row& row, const Token& token) {
+    alone(row, [&] {
+      if (!row.generates() && !report(row)) return tell(row, row.answer.end(StopReason::cancelled));
+      ++counts.generated_tokens;
+      row.last = token.id;
+      tell(row, row.answer.take(token.id, token.logprob));
+    });
+  }
+
+  /// What fails here is of no concern to other rows.
+  template <class Work>
+  void alone(Row& row, Work work) {
+    try {
+      work();
+    } catch (...) {
+      tell(row, {}, current_failure());
+    }
+  }
+
+  // ---- prompts
+
+  std::vector<Row*> waiting_rows() const {
+    std::vector<Row*> all;
+    for (auto& r : rows)
+      if (!r->generates() && !r->done) all.push_back(r.get());
+    return all;
+  }
+
+  /// The next prompt to go on with, with its memory.
+  Row* next_prompt(const std::vector<Row*>& queue, const std::vector<Row*>& taken) {
+    std::vector<Row*> candidates;
+    std::vector<detail::Waiting> facts;
+    for (Row* r : queue) {
+      bool is_taken = std::find(taken.begin(), taken.end(), r) != taken.end();
+      if (is_taken || (!taken.empty() && !alike(*taken[0], *r))) continue;
+      bool fits = r->begun() || budget.fits(bytes_of(*r, r->first_tokens()));
+      candidates.push_back(r);
+      facts.push_back({r->prompt_left(), r->begun(), fits, r->overtaken});
+    }
+    auto best = detail::next_prompt(facts, taken.empty() ? turn : 0);
+    if (!best) return nullptr;
+    Row* row = candidates[*best];
+    if (!row->begun()) begin(*row, queue);
+    return row;
+  }
+
+  void begin(Row& row, const std::vector<Row*>& queue) {
+    for (Row* other : queue)
+      if (other->id < row.id && !other->begun()) ++other->overtaken;
+    reserve(row, row.first_tokens());
+    row.cached = row.cache->keep_shared(*model, row.answer.prompt());
+    int prompt = int(row.answer.prompt().size());
+    row.cache->caches.reserve(std::min(row.first_tokens(), prompt + kGrowth));
+  }
+
+  int seats() const {
+    auto taken = std::count_if(
+        rows.begin(), rows.end(), [](auto& r) { return r->generates() && !r->paused; });
+    return options.max_rows - int(taken);
+  }
+
+  /// One chunk: of the next prompt, and of further ones as long as they fit beside it.
+  void prefill() {
+    int free_seats = seats();
+    if (free_seats < 1) return;
+    auto queue = waiting_rows();
+    std::vector<Row*> group;
+    std::vector<int> sizes;
+    int longest = 0;
+    while (int(group.size()) < free_seats) {
+      Row* row = next_prompt(queue, group);
+      if (!row) break;
+      int n = std::min(row->prompt_left(), chunk.value());
+      longest = std::max(longest, n);
+      if (!group.empty() && longest * int(group.size() + 1) > chunk.value()) break;
+      alone(*row, [&] {
+        if (!report(*row)) tell(*row, row->answer.end(StopReason::cancelled));
+      });
+      if (row->done) {
+        std::erase(queue, row);
+        continue;
+      }
+      group.push_back(row);
+      sizes.push_back(n);
+    }
+    if (group.empty()) return;
+    ++turn;
+    prefill_rows(group, sizes);
+  }
+
+  /// False when the one who asked does not want the answer any more.
+  static bool report(const Row& row) {
+    auto& progress = row.answer.options().prefill_progress;
+    return !progress || progress(int(row.cache->ids.size()), int(row.answer.prompt().size()));
+  }
+
+  void prefill_rows(const std::vector<Row*>& group, const std::vector<int>& sizes) {
+    std::vector<detail::Feed> feeds;
+    for (size_t i = 0; i < group.size(); ++i) {
+      Row& r = *group[i];
+      auto left = std::span(r.answer.prompt()).subspan(r.cache->ids.size());
+      bool last = size_t(sizes[i]) == left.size();
+      feeds.push_back(
+          {r.cache.get(), left.first(size_t(sizes[i])), last ? &r.chooser : nullptr, r.adapter});
+      counts.prompt_tokens += std::uint64_t(sizes[i]);
+    }
+    double seconds = pass(group, feeds);
+    chunk.learn(*std::max_element(sizes.begin(), sizes.end()) * int(sizes.size()), seconds);
+    mx::clear_cache();
+  }
+
+  /// Memory is short, nobody can go on, and nobody is going to give some back.
+  void end_starved() {
+    Row* youngest = nullptr;
+    for (auto& r : rows) {
+      if (r->paused) return;
+      if (r->begun()) youngest = r.get();
+    }
+    if (!youngest) return;
+    int tokens = int(youngest->cache->ids.size()) + 1;
+    auto needed =
+        detail::mebibytes(budget.used() - youngest->reserved + bytes_of(*youngest, tokens));
+    tell(*youngest,
+         {},
+         Failure{ErrorKind::capacity,
+                 describe("memory_limit",
+                          "no memory for another token of this answer",
+                          "at most " + detail::mebibytes(budget.limit()) + " for all caches",
+                          needed)});
+    idle = false;
+  }
+
+  std::vector<RowEvent> step() {
+    events.clear();
+    idle = true;
+    ++steps;
+    end_cancelled();
+    generate();
+    remove_ended();
+    prefill();
+    if (idle && events.empty()) end_starved();
+    remove_ended();
+    if (steps % kClearEvery == 0) mx::clear_cache();
+    return std::exchange(events, {});
+  }
+};
+
+Batch::Batch(std::shared_ptr<const LanguageModel> model,
+             const text::Tokenizer& tokenizer,
+             const BatchOptions& options)
+    : impl_(std::make_unique<Impl>(std::move(model), tokenizer, options)) {}
+Batch::Batch(Batch&&) noexcept = default;
+Batch::~Batch() = default;
+
+RowId Batch::add(Request request) { return impl_->add(std::move(request)); }
+
+void Batch::cancel(RowId row) {
+  if (Row* r = impl_->find(row)) r->cancelled = true, impl_->idle = false;
+}
+
+void Batch::pause(RowId row, bool paused) {
+  Row* r = impl_->find(row);
+  if (!r) return;
+  r->paused = paused;
+  if (!paused) impl_->idle = false;
+}
+
+std::vector<RowEvent> Batch::step() { return impl_->step(); }
+bool Batch::idle() const { return impl_->idle; }
+
+BatchStats Batch::stats() const {
+  BatchStats s = impl_->counts;
+  for (auto& r : impl_->rows) {
+    ++(r->generates() ? s.generating : s.waiting);
+    s.paused += r->generates() && r->paused;
+  }
+  s.cache_bytes_reserved = impl_->budget.used();
+  s.cache_bytes_limit = impl_->budget.limit();
+  return s;
+}
+
+}  // namespace mlxcpp::lm

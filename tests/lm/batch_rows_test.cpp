@@ -1,0 +1,220 @@
+// Any row in any batch gives what it gives alone, on small models of several kinds.
+#include "mlxcpp/lm/batch.h"
+#include "mlxcpp/lm/step.h"
+#include "tests/lm/batch_support.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace mlxcpp::lm {
+namespace {
+
+using test::expect_as_alone;
+using test::Ids;
+using test::prompt_ids;
+using test::small_model;
+using test::small_tokenizer;
+using test::Taken;
+
+constexpr int kPrompts = 6, kAnswer = 24;
+
+struct Reference {
+  Ids prompt;
+  GenerateOptions options;
+  Generated answer;
+};
+
+class BatchRows : public testing::TestWithParam<std::string> {
+ protected:
+  std::shared_ptr<const LanguageModel> model = small_model(GetParam());
+
+  /// Prompts of several lengths, each with its own options, and what they give alone.
+  std::vector<Reference> references(bool sampled) const {
+    std::vector<Reference> all;
+    for (int i = 0; i < kPrompts; ++i) {
+      Reference r{prompt_ids(i + 1, 1 + i * i * 2), {}, {}};
+      r.options.max_tokens = 4 + (kAnswer * (i + 1)) / kPrompts;
+      r.options.ignore_eos = true;
+      if (sampled) {
+        r.options.seed = std::uint64_t(i + 7);
+        r.options.sample.temperature = 0.4f + 0.2f * float(i);
+        r.options.sample.top_p = i % 2 ? 0.9f : 1;
+        if (i % 3 == 1) r.options.penalties.repetition_penalty = 1.3f;
+      }
+      r.answer = test::alone(model, r.prompt, r.options);
+      all.push_back(std::move(r));
+    }
+    return all;
+  }
+
+  /// Rows join at random steps, some are cancelled, chunks are of random size.
+  void play(const std::vector<Reference>& all, unsigned seed, bool exact) const {
+    std::mt19937 random(seed);
+    BatchOptions o{.max_rows = 1 + int(random() % 5)};
+    o.step = {.prefill_step_size = 1 + int(random() % 40), .prefill_seconds = 0};
+    Batch batch(model, small_tokenizer(), o);
+    Taken taken;
+    std::map<RowId, const Reference*> running;
+    for (int joined = 0; joined < 8;) {
+      if (random() % 2) {
+        auto& r = all[random() % all.size()];
+        running[batch.add({r.prompt, r.options})] = &r;
+        ++joined;
+      }
+      if (!running.empty() && random() % 12 == 0)
+        batch.cancel(std::next(running.begin(), long(random() % running.size()))->first);
+      for (unsigned n = random() % 4; n-- > 0;) taken.step(batch);
+    }
+    taken.finish(batch);
+    ASSERT_EQ(taken.rows.size(), running.size());
+    for (auto& [id, r] : running) {
+      auto& given = taken.rows[id];
+      ASSERT_FALSE(given.failure) << given.failure->message;
+      if (exact) {
+        Ids want = r->answer.tokens;
+        if (given.stop == StopReason::cancelled) want.resize(given.answer.tokens.size());
+        EXPECT_EQ(given.answer.tokens, want);
+      } else {
+        expect_as_alone(*model, r->prompt, given.answer.tokens, r->answer.tokens);
+      }
+      if (given.stop != StopReason::cancelled) {
+        EXPECT_EQ(given.answer.tokens.size(), r->answer.tokens.size());
+      }
+    }
+    EXPECT_EQ(batch.stats().cache_bytes_reserved, 0u);
+  }
+};
+
+TEST_P(BatchRows, give_what_they_give_alone_whoever_joins_and_leaves) {
+  auto all = references(false);
+  for (unsigned seed = 0; seed < 40 && !HasFailure(); ++seed) {
+    SCOPED_TRACE(seed);
+    play(all, seed, false);
+  }
+}
+
+TEST_P(BatchRows, repeat_their_seeds_in_any_batch) {
+  auto all = references(true);
+  for (unsigned seed = 100; seed < 110 && !HasFailure(); ++seed) {
+    SCOPED_TRACE(seed);
+    play(all, seed, true);
+  }
+}
+
+TEST_P(BatchRows, with_rings_and_without_stand_beside_each_other) {
+  std::vector<Reference> all;
+  for (int i = 0; i < 4; ++i) {
+    Reference r{prompt_ids(i + 3, 5 + 6 * i), {}, {}};
+    r.options.max_tokens = 20;
+    r.options.ignore_eos = true;
+    r.options.max_kv_size = i % 2 ? 12 : 0;
+    r.answer = test::alone(model, r.prompt, r.options);
+    all.push_back(std::move(r));
+  }
+  Batch batch(model, small_tokenizer());
+  std::vector<RowId> ids;
+  for (auto& r : all) ids.push_back(batch.add({r.prompt, r.options}));
+  Taken taken;
+  taken.finish(batch);
+  for (size_t i = 0; i < all.size(); ++i) {
+    ASSERT_EQ(taken.rows[ids[i]].answer.tokens.size(), 20u);
+    if (all[i].options.max_kv_size)
+      EXPECT_EQ(taken.rows[ids[i]].answer.tokens, all[i].answer.tokens);
+    else
+      expect_as_alone(
+          *model, all[i].prompt, taken.rows[ids[i]].answer.tokens, all[i].answer.tokens);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(OfEveryKind,
+                         BatchRows,
+                         testing::Values("llama_plain",
+                                         "llama_sliding",
+                                         "gemma3_text_plain",
+                                         "deepseek_v3_plain",
+                                         "qwen3_next_plain"),
+                         [](auto& param) { return param.param; });
+
+class BatchMemory : public testing::Test {
+ protected:
+  std::shared_ptr<const LanguageModel> model = small_model("llama_plain");
+  /// A limit that leaves room for this many rows of up to 256 tokens.
+  std::uint64_t room_for(int rows) const {
+    Batch small(model, small_tokenizer(), {.memory_limit = std::uint64_t(1) << 30});
+    small.add({prompt_ids(1, 3), {.max_tokens = 20}});
+    auto fixed = (std::uint64_t(1) << 30) - small.stats().cache_bytes_limit;
+    small.step();
+    return fixed + std::uint64_t(rows) * small.stats().cache_bytes_reserved;
+  }
+  Batch batch(int rows) const {
+    return {model, small_tokenizer(), {.memory_limit = room_for(rows)}};
+  }
+};
+
+TEST_F(BatchMemory, that_does_not_even_hold_the_model_is_refused) {
+  try {
+    Batch(model, small_tokenizer(), {.memory_limit = model->nbytes()});
+    FAIL();
+  } catch (const CapacityError& e) {
+    EXPECT_EQ(std::string(e.what()).find("memory_limit: leaves nothing for caches"), 0u);
+  }
+}
+
+TEST_F(BatchMemory, rows_wait_for_it) {
+  auto b = batch(2);
+  std::vector<RowId> ids;
+  for (int i = 0; i < 5; ++i) ids.push_back(b.add({prompt_ids(i, 3), {.max_tokens = 20}}));
+  Taken taken;
+  while (!b.idle()) {
+    taken.step(b);
+    EXPECT_LE(b.stats().generating, 2);
+    EXPECT_LE(b.stats().cache_bytes_reserved, b.stats().cache_bytes_limit);
+  }
+  for (RowId id : ids) EXPECT_EQ(taken.rows[id].stop, StopReason::length);
+  EXPECT_EQ(b.stats().cache_bytes_reserved, 0u);
+}
+
+TEST_F(BatchMemory, a_request_that_never_fits_is_refused_at_once_with_the_numbers) {
+  auto b = batch(2);
+  try {
+    b.add({prompt_ids(1, 3), {.max_tokens = 1000}});
+    FAIL();
+  } catch (const CapacityError& e) {
+    std::string message = e.what();
+    EXPECT_NE(message.find("more memory than there is for caches"), message.npos);
+    EXPECT_NE(message.find("for 1003 tokens"), message.npos) << message;
+  }
+  EXPECT_TRUE(b.idle());
+}
+
+TEST_F(BatchMemory, a_large_request_is_not_overtaken_for_ever) {
+  auto b = batch(4);
+  for (int i = 0; i < 4; ++i) b.add({prompt_ids(i, 3), {.max_tokens = 5 + i}});
+  RowId large = b.add({prompt_ids(9, 3), {.max_tokens = 800}});  // all four places
+  Taken taken;
+  int added = 0;
+  for (; !taken.rows.count(large) && added < 200; ++added) {
+    b.add({prompt_ids(added, 2), {.max_tokens = 6}});
+    taken.step(b);
+  }
+  EXPECT_LT(added, 100);
+  taken.finish(b);
+  for (auto& [id, row] : taken.rows) EXPECT_TRUE(row.stop);
+}
+
+TEST_F(BatchMemory, an_answer_without_a_limit_gets_it_in_parts_and_ends_when_there_is_none) {
+  auto b = batch(4);
+  GenerateOptions endless{.ignore_eos = true};
+  RowId id = b.add({prompt_ids(1, 3), endless});
+  Taken taken;
+  taken.finish(b);
+  ASSERT_TRUE(taken.rows[id].failure);
+  EXPECT_EQ(taken.rows[id].failure->kind, ErrorKind::capacity);
+  // All four places: 1024 columns, a fifth of which may be what storage grows by.
+  EXPECT_EQ(taken.rows[id].answer.tokens.size(), 819u - 2);
+  EXPECT_EQ(b.stats().cache_bytes_reserved, 0u);
+}
+
+}  // namespace
+}  // namespace mlxcpp::lm
