@@ -23,7 +23,7 @@ constexpr int kClearEvery = 256;  // steps after which MLX's buffer cache is giv
 struct Row {
   RowId id;
   detail::Answer answer;
-  detail::Chooser chooser;
+  SampleRow sampling;
   std::shared_ptr<CachedPrompt> cache;
   std::optional<int> adapter;
   std::optional<TokenId> last = {};  // generated, and not in the cache yet
@@ -99,9 +99,10 @@ struct Batch::Impl {
                           std::move(request.options),
                           model->vocab_size(),
                           options.context_length);
-    detail::Chooser chooser(answer.options(), seed);
+    SampleRow sampling(answer.options(), seed, model->vocab_size());
+    sampling.begin(answer.prompt());
     return std::make_unique<Row>(
-        Row{next_id, std::move(answer), std::move(chooser), std::move(cache), request.adapter});
+        Row{next_id, std::move(answer), std::move(sampling), std::move(cache), request.adapter});
   }
 
   void check(const Request& request) const {
@@ -219,7 +220,7 @@ struct Batch::Impl {
   void step_rows(const std::vector<Row*>& group) {
     std::vector<detail::Feed> feeds;
     for (Row* r : group) {
-      feeds.push_back({r->cache.get(), {&*r->last, 1}, &r->chooser, r->adapter});
+      feeds.push_back({r->cache.get(), {&*r->last, 1}, &r->sampling, r->adapter});
       r->stepped = steps;
     }
     pass(group, feeds);
@@ -238,7 +239,7 @@ struct Batch::Impl {
       for (size_t i = 0; i < group.size(); ++i) {
         Row& r = *group[i];
         if (!r.generates()) r.answer.prefilled(r.cached, seconds());
-        if (feeds[i].chooser) take(r, *token++);
+        if (feeds[i].sampling) take(r, *token++);
       }
     } catch (...) {
       fail(group, current_failure());
@@ -251,7 +252,7 @@ struct Batch::Impl {
       if (!row.generates() && !report(row)) return tell(row, row.answer.end(StopReason::cancelled));
       ++counts.generated_tokens;
       row.last = token.id;
-      tell(row, row.answer.take(token.id, token.logprob));
+      tell(row, row.answer.take(token));
     });
   }
 
@@ -349,7 +350,7 @@ struct Batch::Impl {
       auto left = std::span(r.answer.prompt()).subspan(r.cache->ids.size());
       bool last = size_t(sizes[i]) == left.size();
       feeds.push_back(
-          {r.cache.get(), left.first(size_t(sizes[i])), last ? &r.chooser : nullptr, r.adapter});
+          {r.cache.get(), left.first(size_t(sizes[i])), last ? &r.sampling : nullptr, r.adapter});
       counts.prompt_tokens += std::uint64_t(sizes[i]);
     }
     double seconds = pass(group, feeds);

@@ -5,7 +5,6 @@
 #include "mlxcpp/ops/choose.h"
 
 #include <mlx/ops.h>
-#include <mlx/random.h>
 #include <mlx/transforms.h>
 
 #include <algorithm>
@@ -36,8 +35,8 @@ Proposal detail::draw_chain(array logits,
       if (i + 1 < n) logits = next(mx::reshape(mx::astype(ids.back(), mx::int32), {1, 1}));
       continue;
     }
-    array key = mx::random::key(std::uint64_t(uniform() * 0x1p53));  // of the XTC gate
-    array p = mx::contiguous(distribution(logits, sample, key));
+    auto seed = std::uint64_t(uniform() * 0x1p53);  // of XTC's coin
+    array p = mx::contiguous(distribution(logits, sample, seed));
     p.eval();
     guess.probs.emplace_back(p.data<float>(), p.data<float>() + p.size());
     guess.ids.push_back(draw(guess.probs.back(), uniform()));

@@ -1,158 +1,153 @@
 #include "mlxcpp/lm/sample.h"
 
-#include "mlxcpp/lm/detail/option.h"
-#include "mlxcpp/ops/choose.h"
+#include "mlxcpp/base/error.h"
 
 #include <mlx/ops.h>
-#include <mlx/random.h>
 
-#include <cmath>
-#include <limits>
+#include <algorithm>
+#include <string>
 #include <utility>
 
 namespace mlxcpp::lm {
 namespace {
 
-using detail::require;
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-void require_part(std::string_view option, float value) {
-  require(value >= 0 && value <= 1, option, "a number from 0 to 1", value);
+ops::Draw lasting_part(const GenerateOptions& o) {
+  const auto& s = o.sample;
+  return {.temperature = s.temperature,
+          .top_n_sigma = std::max(s.top_n_sigma, 0.0f),
+          .typical_p = s.typical_p,
+          .top_p = s.top_p > 0 ? s.top_p : 1,
+          .min_p = s.min_p,
+          .min_keep = s.min_tokens_to_keep,
+          .xtc_threshold = s.xtc_threshold,
+          .special = s.xtc_special_tokens.empty()
+                         ? nullptr
+                         : std::make_shared<const std::vector<int>>(s.xtc_special_tokens),
+          .top_k = s.top_k,
+          .mirostat = s.mirostat == 2,
+          .tau = s.mirostat_tau,
+          .eta = s.mirostat_eta,
+          .logprob = o.logprobs || o.top_logprobs > 0,
+          .top_logprobs = o.top_logprobs};
 }
 
-void require_threshold(float value) {
-  require(value >= 0 && value <= 0.5f, "xtc_threshold", "a number from 0 to 0.5", value);
-}
-
-void require_keep(int value) {
-  require(value >= 1, "min_tokens_to_keep", "a number of at least 1", value);
-}
-
-bool top_p_is_on(const SampleOptions& o) { return o.top_p > 0 && o.top_p < 1; }
-
-array removed_where(const array& condition, const array& logprobs) {
-  return mx::where(condition, array(-kInfinity, logprobs.dtype()), logprobs);
-}
-
-/// Columns [from, to) of a (R, V) array.
-array columns(const array& a, int from, int to) {
-  return mx::slice(a, {0, from}, {a.shape(0), to});
-}
-
-/// `mask` (R, V) with the columns in `ids` set to false.
-array cleared(const array& mask, const std::vector<int>& ids) {
-  std::vector<int> known;
-  for (int id : ids)
-    if (id >= 0 && id < mask.shape(-1)) known.push_back(id);
-  if (known.empty()) return mask;
-  int n = static_cast<int>(known.size());
-  auto index = mx::broadcast_to(array(known.begin(), {1, n}), {mask.shape(0), n});
-  return mx::put_along_axis(mask, index, array(false), -1);
-}
-
-using Filter = std::function<array(const array& logprobs, const array& key)>;
-
-std::vector<Filter> make_filters(const SampleOptions& o) {
-  std::vector<Filter> chain;
-  if (top_p_is_on(o))
-    chain.push_back([p = o.top_p](const array& x, const array&) { return apply_top_p(x, p); });
-  if (o.min_p > 0)
-    chain.push_back([p = o.min_p, keep = o.min_tokens_to_keep](const array& x, const array&) {
-      return apply_min_p(x, p, keep);
-    });
-  if (o.xtc_probability > 0)
-    chain.push_back([p = o.xtc_probability, t = o.xtc_threshold, ids = o.xtc_special_tokens](
-                        const array& x, const array& key) { return apply_xtc(x, p, t, ids, key); });
-  if (o.top_k > 0)
-    chain.push_back([k = o.top_k](const array& x, const array&) { return apply_top_k(x, k); });
-  return chain;
+void check_shape(const array& logits, std::size_t rows) {
+  if (logits.ndim() == 2 && logits.shape(0) == int(rows)) return;
+  std::string found;
+  for (int n : logits.shape()) found += (found.empty() ? "" : ", ") + std::to_string(n);
+  throw InputError(
+      describe("logits", "wrong shape", "(" + std::to_string(rows) + ", V)", "(" + found + ")"));
 }
 
 }  // namespace
 
-void SampleOptions::validate() const {
-  require(temperature >= 0 && std::isfinite(temperature),
-          "temperature",
-          "a finite number of at least 0",
-          temperature);
-  require_part("top_p", top_p);
-  require_part("min_p", min_p);
-  require_keep(min_tokens_to_keep);
-  require(top_k >= 0, "top_k", "a number of at least 0", top_k);
-  require_part("xtc_probability", xtc_probability);
-  require_threshold(xtc_threshold);
-  for (int id : xtc_special_tokens) require(id >= 0, "xtc_special_tokens", "ids of at least 0", id);
+SampleRow::SampleRow(const GenerateOptions& o, std::uint64_t seed, int vocab_size)
+    : penalties_(o.penalties, vocab_size), seed_(seed) {
+  o.validate(vocab_size);
+  draw_ = lasting_part(o);
+  xtc_probability_ = o.sample.xtc_probability;
+  if (draw_.mirostat) mu_ = array({2 * o.sample.mirostat_tau});
 }
 
-array apply_top_k(const array& logprobs, int k) {
-  require(k >= 1, "top_k", "a number of at least 1", k);
-  int vocab = logprobs.shape(-1);
-  if (k >= vocab) return logprobs;
-  return ops::keep_largest(logprobs, k);
+bool SampleRow::takes_best() const {
+  return draw_.temperature == 0 && !draw_.logprob && penalties_.none();
 }
 
-array apply_top_p(const array& logprobs, float p) {
-  require(p > 0 && p <= 1, "top_p", "a number above 0 and at most 1", p);
-  return ops::keep_nucleus(logprobs, p);
-}
+/// What is asked of ops for some rows.
+struct Sampling {
+  array logits;  // penalised
+  std::vector<ops::Draw> draws;
+  std::optional<array> mu;
 
-array apply_min_p(const array& logprobs, float min_p, int keep) {
-  require_part("min_p", min_p);
-  require_keep(keep);
-  int vocab = logprobs.shape(-1);
-  if (keep >= vocab) return logprobs;
-  auto threshold =
-      mx::add(mx::max(logprobs, -1, /*keepdims=*/true), array(std::log(min_p), logprobs.dtype()));
-  auto remove = mx::less(logprobs, threshold);
-  if (keep > 1) {
-    auto order = mx::argpartition(logprobs, vocab - keep, -1);
-    remove = mx::put_along_axis(remove, columns(order, vocab - keep, vocab), array(false), -1);
+  Sampling(const array& raw, std::span<SampleRow* const> rows) : logits(raw) {
+    check_shape(raw, rows.size());
+    std::vector<std::vector<ops::Edit>> edits;
+    for (auto* row : rows) {
+      edits.push_back(row->penalties_.edits(row->drawn_));
+      auto& d = draws.emplace_back(row->draw_);
+      d.random = random_bits(row->seed_, row->drawn_, Stream::draw);
+      float chance = row->xtc_probability_;
+      d.xtc = chance > 0 && row->uniform(Stream::xtc) < chance;
+    }
+    logits = ops::edited(raw, std::move(edits));
+    gather_mu(rows);
   }
-  return removed_where(remove, logprobs);
+
+  void gather_mu(std::span<SampleRow* const> rows) {
+    if (std::none_of(rows.begin(), rows.end(), [](auto* r) { return r->mu_; })) return;
+    std::vector<array> parts;
+    for (auto* row : rows) parts.push_back(row->mu_.value_or(mx::zeros({1})));
+    mu = mx::concatenate(std::move(parts));
+  }
+
+  static void advance(std::span<SampleRow* const> rows, const ops::Drawn& d) {
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      if (rows[r]->mu_) rows[r]->mu_ = mx::slice(*d.mu, {int(r)}, {int(r) + 1});
+      ++rows[r]->drawn_;
+    }
+  }
+};
+
+Sampled sample(const array& logits, std::span<SampleRow* const> rows) {
+  Sampling s(logits, rows);
+  std::vector<int> asked;
+  for (auto& d : s.draws) asked.push_back(d.logprob ? d.top_logprobs : -1);
+  auto drawn = ops::draw(s.logits, std::move(s.draws), s.mu);
+  Sampling::advance(rows, drawn);
+  return {.ids = drawn.ids,
+          .logprobs = drawn.logprobs,
+          .top_ids = drawn.top_ids,
+          .top_logprobs = drawn.top_logprobs,
+          .mu = drawn.mu,
+          .asked = std::move(asked)};
 }
 
-array apply_xtc(const array& logprobs,
-                float probability,
-                float threshold,
-                const std::vector<int>& special,
-                const array& key) {
-  require_part("xtc_probability", probability);
-  require_threshold(threshold);
-  auto probs = mx::softmax(mx::astype(logprobs, mx::float32), -1);
-  auto candidates = mx::where(mx::greater(probs, array(threshold)), probs, array(kInfinity));
-  auto least = mx::min(candidates, -1, /*keepdims=*/true);
-  auto remove = cleared(mx::greater(probs, least), special);
-  auto draw = mx::random::uniform({logprobs.shape(0), 1}, key);
-  auto act = mx::less_equal(draw, array(probability));
-  return removed_where(mx::logical_and(act, remove), logprobs);
+Token take_chosen(TokenId token, const array& logits, SampleRow& row) {
+  SampleRow* rows[] = {&row};
+  Sampling s(logits, rows);
+  Token out{.id = token};
+  auto& d = s.draws.front();
+  if (d.logprob) {
+    array at = mx::slice(ops::log_softmax(s.logits), {0, int(token)}, {1, int(token) + 1});
+    out.logprob = at.item<float>();
+    d.temperature = 0;
+    auto best = ops::draw(s.logits, {d}, s.mu);
+    Sampled top{best.ids, best.logprobs, best.top_ids, best.top_logprobs, {}, {d.top_logprobs}};
+    out.top = top.token(0).top;
+  }
+  row.count(token);
+  return out;
 }
 
-array categorical(const array& logprobs, float temperature, const array& key) {
-  require(temperature > 0 && std::isfinite(temperature),
-          "temperature",
-          "a finite number above 0",
-          temperature);
-  auto x = mx::astype(logprobs, mx::float32);
-  // With the best token at 0, a tiny temperature sends the others to -inf but never the best one.
-  auto below_best = mx::subtract(x, mx::max(x, -1, /*keepdims=*/true));
-  return mx::random::categorical(mx::divide(below_best, array(temperature)), -1, key);
+array probabilities(const array& logits, std::span<SampleRow* const> rows) {
+  Sampling s(logits, rows);
+  std::vector<float> temperatures;
+  for (auto& d : s.draws) temperatures.push_back(d.temperature > 0 ? d.temperature : 1);
+  array t(temperatures.data(), {int(rows.size()), 1});
+  array left = ops::filtered(s.logits, std::move(s.draws), s.mu);
+  array best = mx::max(left, -1, /*keepdims=*/true);
+  return mx::softmax(mx::divide(mx::subtract(left, best), t), -1, /*precise=*/true);
 }
 
-Sampler make_sampler(const SampleOptions& options) {
-  options.validate();
-  if (options.temperature == 0)
-    return [](const array& logprobs, const array&) { return ops::argmax(logprobs); };
-  return [filters = make_filters(options), temperature = options.temperature](const array& logprobs,
-                                                                              const array& key) {
-    auto [xtc_key, draw_key] = mx::random::split(key);
-    array x = logprobs;
-    for (const auto& filter : filters) x = filter(x, xtc_key);
-    return categorical(x, temperature, draw_key);
+std::vector<array> Sampled::arrays() const {
+  std::vector<array> all{ids};
+  for (auto& a : {logprobs, top_ids, top_logprobs, mu})
+    if (a) all.push_back(*a);
+  return all;
+}
+
+Token Sampled::token(int row) const {
+  auto value = [row](array a, auto type, int column = 0) {
+    a.eval();
+    int width = a.ndim() > 1 ? a.shape(1) : 1;
+    return a.data<decltype(type)>()[std::size_t(row) * width + column];
   };
-}
-
-bool needs_logprobs(const SampleOptions& options) {
-  return options.temperature > 0 && top_p_is_on(options);
+  Token out{.id = value(ids, TokenId())};
+  int count = asked[row];
+  if (count >= 0) out.logprob = value(*logprobs, float());
+  for (int i = 0; i < count; ++i)
+    out.top.push_back({value(*top_ids, TokenId(), i), value(*top_logprobs, float(), i)});
+  return out;
 }
 
 }  // namespace mlxcpp::lm

@@ -39,19 +39,15 @@ double Uniform::operator()() {
   return double((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
-array distribution(const array& logits, const SampleOptions& o, const array& key) {
-  if (o.temperature == 0) {
-    array best = mx::expand_dims(mx::astype(ops::argmax(logits), mx::int32), -1);
-    return mx::astype(mx::equal(best, mx::arange(0, logits.shape(-1), mx::int32)), mx::float32);
-  }
-  array x = ops::log_softmax(mx::astype(logits, mx::float32));
-  if (o.top_p > 0 && o.top_p < 1) x = apply_top_p(x, o.top_p);
-  if (o.min_p > 0) x = apply_min_p(x, o.min_p, o.min_tokens_to_keep);
-  if (o.xtc_probability > 0)
-    x = apply_xtc(x, o.xtc_probability, o.xtc_threshold, o.xtc_special_tokens, key);
-  if (o.top_k > 0) x = apply_top_k(x, o.top_k);
-  array below_best = mx::subtract(x, mx::max(x, -1, /*keepdims=*/true));
-  return mx::softmax(mx::divide(below_best, array(o.temperature)), -1, /*precise=*/true);
+array distribution(const array& logits, const SampleOptions& options, std::uint64_t seed) {
+  GenerateOptions o;
+  o.sample = options;
+  std::vector<SampleRow> states;
+  for (int r = 0; r < logits.shape(0); ++r)
+    states.emplace_back(o, seed + std::uint64_t(r), logits.shape(1));
+  std::vector<SampleRow*> rows;
+  for (auto& state : states) rows.push_back(&state);
+  return probabilities(logits, rows);
 }
 
 TokenId draw(std::span<const float> p, double uniform) {

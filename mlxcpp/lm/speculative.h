@@ -30,9 +30,10 @@ class Uniform {
   std::uint64_t state_;
 };
 
-/// What sampling draws from: processed logits (R, V) -> probabilities (R, V) float32, after all
-/// filters and the temperature.  At temperature 0: one for the most likely token.
-array distribution(const array& logits, const SampleOptions& options, const array& key);
+/// What sampling draws from, without penalties: logits (R, V) -> probabilities (R, V) float32,
+/// after all filters and the temperature.  At temperature 0: one for the most likely token. `seed`:
+/// XTC's coin.
+array distribution(const array& logits, const SampleOptions& options, std::uint64_t seed);
 /// An index of p, drawn by it; p need not add up to one exactly.
 TokenId draw(std::span<const float> p, double uniform);
 

@@ -2,12 +2,10 @@
 
 #include "mlxcpp/lm/detail/chunk_size.h"
 #include "mlxcpp/lm/detail/guessing.h"
-#include "mlxcpp/ops/choose.h"
 #include "mlxcpp/ops/device.h"
 
 #include <mlx/memory.h>
 #include <mlx/ops.h>
-#include <mlx/random.h>
 #include <mlx/transforms.h>
 
 #include <algorithm>
@@ -63,17 +61,10 @@ Stepper::Stepper(std::shared_ptr<const LanguageModel> model,
     : model_(std::move(model)),
       cache_(std::move(cache)),
       options_(o.step),
-      sampler_(make_sampler(o.sample)),
-      processors_(make_processors(o.penalties)),
-      normalise_(o.logprobs || needs_logprobs(o.sample)),
-      logprobs_(o.logprobs),
-      // Processors read the tokens on the host, so the next step can not start before they are
-      // known.
-      look_ahead_(o.step.look_ahead.value_or(!ops::on_cpu()) && processors_.empty() &&
-                  o.speculation.kind == DraftKind::none),
-      sample_(o.sample),
-      key_(mx::random::key(seed)),
-      history_(cache_->ids) {
+      row_(o, seed, model_->vocab_size()),
+      // What reads tokens on the host can not start the next step before they are known.
+      look_ahead_(o.step.look_ahead.value_or(!ops::on_cpu()) && !row_.needs_tokens() &&
+                  o.speculation.kind == DraftKind::none) {
   if (auto speculation = make_speculation(*model_, o.speculation, {o.sample, seed}))
     guessing_ = std::make_unique<detail::Guessing>(std::move(speculation), ~seed);
   if (guessing_ && !cache_->ids.empty()) guessing_->consumed(cache_->ids, {});
@@ -88,38 +79,32 @@ array Stepper::hidden(const array& tokens) {
 array Stepper::logits(const array& h, int last) const {
   int L = h.shape(1);
   array those = mx::slice(h, {0, L - last, 0}, h.shape());
-  return mx::squeeze(mx::astype(model_->logits(those), mx::float32), 0);
+  return mx::squeeze(model_->logits(those), 0);
 }
 
-Stepper::Sampled Stepper::sample(array logits) {
-  for (auto& process : processors_) logits = process(history_, logits);
-  if (normalise_) logits = ops::log_softmax(logits);
-  auto [draw, rest] = mx::random::split(key_);
-  key_ = rest;
-  Sampled s{sampler_(logits, draw), {}};
-  if (logprobs_) s.logprob = mx::take_along_axis(logits, mx::expand_dims(s.id, -1), -1);
-  return s;
+Sampled Stepper::sample(const array& logits) {
+  SampleRow* row = &row_;
+  return lm::sample(logits, {&row, 1});
 }
 
 Token Stepper::take(const Sampled& s) {
-  Token token{s.id.item<std::uint32_t>(), {}};
-  if (s.logprob) token.logprob = s.logprob->item<float>();
-  history_.push_back(token.id);
+  Token token = s.token(0);
+  row_.push(token.id);
   return token;
 }
 
 std::vector<array> Stepper::to_evaluate(const Sampled& s) const {
   auto all = cache_->caches.arrays();
-  all.push_back(s.id);
-  all.push_back(key_);
-  if (s.logprob) all.push_back(*s.logprob);
+  for (auto& a : s.arrays()) all.push_back(a);
   return all;
 }
 
 bool Stepper::prefill(std::span<const TokenId> prompt, const PrefillProgress& progress) {
   int total = int(prompt.size()), done = 0;
-  history_.insert(history_.end(), prompt.begin(), prompt.end());
   cache_->caches.reserve(int(cache_->ids.size()) + total);
+  std::vector<TokenId> whole = cache_->ids;
+  whole.insert(whole.end(), prompt.begin(), prompt.end());
+  row_.begin(whole);
   detail::ChunkSize chunk(options_);
   try {
     while (done < total) {
@@ -159,7 +144,7 @@ Token Stepper::next(int room) {
     }
     Sampled now = *std::exchange(pending_, std::nullopt);
     if (look_ahead_) {
-      pending_ = sample(logits(hidden(mx::reshape(now.id, {1, 1})), 1));
+      pending_ = sample(logits(hidden(mx::reshape(now.ids, {1, 1})), 1));
       mx::async_eval(to_evaluate(*pending_));
     }
     Token token = take(now);

@@ -4,7 +4,6 @@
 
 #include "mlxcpp/lm/model.h"
 #include "mlxcpp/lm/options.h"
-#include "mlxcpp/lm/processors.h"
 #include "mlxcpp/lm/sample.h"
 #include "mlxcpp/lm/speculative.h"
 
@@ -37,12 +36,6 @@ struct CachedPrompt {
   int keep_shared(const LanguageModel& model, std::span<const TokenId> prompt);
 };
 
-/// A sampled token, and its log-probability where that was asked for.
-struct Token {
-  TokenId id;
-  std::optional<float> logprob;
-};
-
 /// prefill() once, then next().  When a computation fails, the cache is cleared: what is in it can
 /// no longer be trusted.
 class Stepper {
@@ -67,14 +60,9 @@ class Stepper {
   SpeculationStats speculation() const;
 
  private:
-  /// Sampled on the device, not read yet.
-  struct Sampled {
-    array id;  // (1,) uint32
-    std::optional<array> logprob;
-  };
   array hidden(const array& tokens);                  // (1, L) ids -> (1, L, D)
   array logits(const array& hidden, int last) const;  // (1, L, D) -> (last, V)
-  Sampled sample(array logits);                       // (1, V)
+  Sampled sample(const array& logits);                // (1, V)
   std::vector<array> to_evaluate(const Sampled& s) const;
   Token take(const Sampled& s);  // reads it, and remembers it
 
@@ -86,12 +74,8 @@ class Stepper {
   std::shared_ptr<const LanguageModel> model_;
   std::shared_ptr<CachedPrompt> cache_;
   StepOptions options_;
-  Sampler sampler_;
-  std::vector<Processor> processors_;
-  bool normalise_, logprobs_, look_ahead_;
-  SampleOptions sample_;
-  array key_;
-  std::vector<TokenId> history_;    // prompt and answer, for processors
+  SampleRow row_;
+  bool look_ahead_;
   std::optional<Sampled> pending_;  // the next one to give out
   std::optional<TokenId> last_;     // the last one given out
   bool fed_ahead_ = false;          // ... and it is in the cache already

@@ -1,11 +1,9 @@
 // Stepper with guesses: one pass over the last token and what may follow it.
 #include "mlxcpp/lm/detail/guessing.h"
 #include "mlxcpp/lm/step.h"
-#include "mlxcpp/ops/choose.h"
 
 #include <mlx/memory.h>
 #include <mlx/ops.h>
-#include <mlx/random.h>
 #include <mlx/transforms.h>
 
 #include <chrono>
@@ -49,38 +47,24 @@ void Stepper::guess_and_check(int room) {
 
 detail::Choosing Stepper::choosing() {
   detail::Choosing how;
-  how.best = sample_.temperature == 0 && processors_.empty() && !logprobs_;
+  how.best = row_.takes_best();
+  how.own_draws = row_.has_mirostat();
   how.sample = [this](const array& x) {
     Sampled s = sample(x);
-    std::vector<array> all = {s.id, key_};
-    if (s.logprob) all.push_back(*s.logprob);
-    mx::eval(all);
+    mx::eval(s.arrays());
     return take(s);
   };
   how.probabilities = [this](const array& x, std::span<const TokenId> guess) {
-    std::vector<array> rows;
-    auto history = history_;
-    for (int i = 0; i < x.shape(0); ++i) {
-      rows.push_back(mx::slice(x, {i, 0}, {i + 1, x.shape(1)}));
-      for (auto& process : processors_) rows.back() = process(history, rows.back());
-      if (i < int(guess.size())) history.push_back(guess[i]);
+    std::vector<SampleRow> places{row_};
+    for (TokenId id : guess) {
+      places.push_back(places.back());
+      places.back().count(id);
     }
-    auto [key, rest] = mx::random::split(key_);
-    key_ = rest;
-    key_.eval();
-    return distribution(mx::concatenate(rows, 0), sample_, key);
+    std::vector<SampleRow*> rows;
+    for (auto& place : places) rows.push_back(&place);
+    return lm::probabilities(x, rows);
   };
-  how.take = [this](TokenId id, const array& x) {
-    Token token{id, {}};
-    if (logprobs_) {
-      array processed = x;
-      for (auto& process : processors_) processed = process(history_, processed);
-      array at = mx::slice(ops::log_softmax(processed), {0, int(id)}, {1, int(id) + 1});
-      token.logprob = at.item<float>();
-    }
-    history_.push_back(id);
-    return token;
-  };
+  how.take = [this](TokenId id, const array& x) { return take_chosen(id, x, row_); };
   return how;
 }
 

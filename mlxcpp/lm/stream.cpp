@@ -73,7 +73,7 @@ struct TokenStream::Impl {
     if (cancelled) return answer.end(StopReason::cancelled);
     Token token = stepper->next(answer.room());
     answer.speculated(stepper->speculation());
-    return answer.take(token.id, token.logprob);
+    return answer.take(token);
   }
 
   Event next() {

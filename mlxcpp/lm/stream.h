@@ -4,6 +4,7 @@
 
 #include "mlxcpp/lm/options.h"
 #include "mlxcpp/lm/speculation_stats.h"
+#include "mlxcpp/lm/token.h"
 #include "mlxcpp/text/tokenizer.h"
 
 #include <cstdint>
@@ -43,11 +44,12 @@ struct GenerateStats {
 };
 
 struct Event {
-  std::string text;                    // may be empty: held back, or the token shows nothing
-  std::optional<text::TokenId> token;  // absent in the last event unless a token caused it
-  std::optional<float> logprob;        // of the token, if GenerateOptions::logprobs
-  std::optional<StopReason> stop;      // set in the last event
-  std::string stop_string;             // what was found, for StopReason::stop
+  std::string text;                        // may be empty: held back, or the token shows nothing
+  std::optional<text::TokenId> token;      // absent in the last event unless a token caused it
+  std::optional<float> logprob;            // of the token, if GenerateOptions::logprobs
+  std::vector<TokenLogprob> top_logprobs;  // likewise; the most likely first
+  std::optional<StopReason> stop;          // set in the last event
+  std::string stop_string;                 // what was found, for StopReason::stop
   GenerateStats stats;
 };
 

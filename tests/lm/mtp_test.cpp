@@ -124,7 +124,7 @@ TEST_P(Mtp, drawn_guesses_come_with_what_they_were_drawn_by) {
   // The first one is drawn from the reference's logits of the last state.
   array logits = golden.at("head_logits");
   array last = mx::slice(logits, {23, 0}, {24, logits.shape(1)});
-  array p = distribution(last, {.temperature = 1, .top_k = 3}, array(0));
+  array p = distribution(last, {.temperature = 1, .top_k = 3}, 0);
   array got(guess.probs[0].data(), {1, logits.shape(1)}, mx::float32);
   EXPECT_LT(test::relative_difference(got, p), 1e-3f);
 }

@@ -1,12 +1,10 @@
-// Samplers and logits processors against mlx-lm's own on the same vectors: tests/data/sample, made
+// Samplers and penalties against mlx-lm's own on the same vectors: tests/data/sample, made
 // by tools/oracle/samplers.py.
 #include "mlxcpp/io/fields.h"
-#include "mlxcpp/lm/processors.h"
 #include "mlxcpp/lm/sample.h"
 
 #include <mlx/io.h>
 #include <mlx/ops.h>
-#include <mlx/random.h>
 
 #include <gtest/gtest.h>
 
@@ -39,6 +37,17 @@ struct Case {
   void fields(io::Fields& f) {
     f.need("op", &op).need("input", &input).need("output", &output);
     args = f.need_object("args");
+  }
+  /// A filter alone, as it acts on log-probabilities.
+  ops::Draw filter() const {
+    auto o = sample_options();
+    ops::Draw d{
+        .temperature = 1, .min_p = o.min_p, .min_keep = o.min_tokens_to_keep, .top_k = o.top_k};
+    d.top_p = o.top_p;
+    d.xtc = o.xtc_probability > 0;
+    d.xtc_threshold = o.xtc_threshold;
+    d.special = std::make_shared<const std::vector<int>>(o.xtc_special_tokens);
+    return d;
   }
   SampleOptions sample_options() const {
     SampleOptions o;
@@ -113,104 +122,51 @@ void expect_same_values(const array& got, const array& expected, const std::stri
   expect_same(mx::sort(got, -1), mx::sort(expected, -1), name);
 }
 
-TEST(SampleGolden, TopKAgrees) {
-  Golden golden("filters");
-  for (const auto& c : golden.cases("top_k")) {
-    auto got = apply_top_k(golden.logprobs(c), c.sample_options().top_k);
-    auto check = c.flag("tie_at_cut") ? expect_same_values : expect_same;
-    check(got, golden.tensor(c.output), c.name());
-  }
+array filtered(const array& logprobs, const Case& c) {
+  return ops::filtered(logprobs, std::vector<ops::Draw>(logprobs.shape(0), c.filter()));
 }
 
-TEST(SampleGolden, TopPAgrees) {
+TEST(SampleGolden, FiltersAgree) {
   Golden golden("filters");
-  for (const auto& c : golden.cases("top_p"))
-    expect_same(apply_top_p(golden.logprobs(c), c.sample_options().top_p),
-                golden.tensor(c.output),
-                c.name());
-}
-
-TEST(SampleGolden, MinPAgrees) {
-  Golden golden("filters");
-  for (const auto& c : golden.cases("min_p")) {
-    auto o = c.sample_options();
-    auto got = apply_min_p(golden.logprobs(c), o.min_p, o.min_tokens_to_keep);
-    auto check = c.flag("tie_at_cut") ? expect_same_values : expect_same;
-    check(got, golden.tensor(c.output), c.name());
-  }
+  for (auto op : {"top_k", "top_p", "min_p"})
+    for (const auto& c : golden.cases(op)) {
+      auto check = c.flag("tie_at_cut") ? expect_same_values : expect_same;
+      check(filtered(golden.logprobs(c), c), golden.tensor(c.output), c.name());
+    }
 }
 
 TEST(SampleGolden, XtcAgrees) {
   Golden golden("xtc");
-  for (const auto& c : golden.cases("xtc")) {
-    auto o = c.sample_options();
-    auto got = apply_xtc(golden.logprobs(c),
-                         o.xtc_probability,
-                         o.xtc_threshold,
-                         o.xtc_special_tokens,
-                         mx::random::key(1));
-    expect_same(got, golden.tensor(c.output), c.name());
-  }
+  for (const auto& c : golden.cases("xtc"))
+    expect_same(filtered(golden.logprobs(c), c), golden.tensor(c.output), c.name());
 }
 
-TEST(SampleGolden, XtcTossesTheSameCoin) {
-  Golden golden("xtc");
-  auto c = golden.cases("xtc_coin_applied").front();
-  auto acted = ints_of(golden.tensor(c.output));
-  auto x = golden.logprobs(c);
-  for (int seed = 0; seed < static_cast<int>(acted.size()); ++seed) {
-    auto key = mx::random::KeySequence(seed).next();
-    auto got = apply_xtc(x, c.sample_options().xtc_probability, 0.01f, {}, key);
-    EXPECT_EQ(values_of(got) != values_of(x), acted[seed] == 1) << "seed " << seed;
-  }
-}
-
-TEST(SampleGolden, CategoricalDrawsTheSameIdsFromTheSameKeys) {
+TEST(SampleGolden, ChainsOfFiltersAgree) {
   Golden golden("chains");
-  for (const auto& c : golden.cases("categorical")) {
-    auto x = golden.logprobs(c);
-    std::vector<int> got;
-    for (int seed = 0; seed < golden.tensor(c.output).shape(0); ++seed)
-      for (int id : ints_of(categorical(x, 1, mx::random::key(seed)))) got.push_back(id);
-    EXPECT_EQ(got, ints_of(golden.tensor(c.output))) << c.name();
-  }
+  for (const auto& c : golden.cases("chain_logprobs"))
+    expect_same(filtered(golden.logprobs(c), c), golden.tensor(c.output), c.name());
 }
 
-TEST(SampleGolden, FilteredDrawsAreTheSameIdsFromTheSameKeys) {
-  Golden golden("chains");
-  auto filtered = golden.cases("chain_logprobs");  // one for each of the draws that is not greedy
-  auto next = filtered.begin();
-  for (const auto& c : golden.cases("chain_draws")) {
-    auto o = c.sample_options();
-    if (o.temperature == 0) continue;
-    ASSERT_NE(next, filtered.end());
-    ASSERT_EQ(next->input, c.input);
-    auto x = golden.tensor((next++)->output);
-    int seed = 0;
-    auto args = *c.args;
-    args.need("seed", &seed);
-    mx::random::KeySequence keys(seed);
-    std::vector<int> got;
-    for (int i = 0; i < golden.tensor(c.output).shape(0); ++i) {
-      if (o.xtc_probability > 0) keys.next();  // the coin's
-      for (int id : ints_of(categorical(x, o.temperature, keys.next()))) got.push_back(id);
-    }
-    EXPECT_EQ(got, ints_of(golden.tensor(c.output))) << c.name();
-  }
+/// One draw of each of many equal rows.
+std::vector<int> draws(const Case& c, const array& row, int count, std::uint64_t seed) {
+  GenerateOptions o;
+  o.sample = c.sample_options();
+  std::vector<SampleRow> states;
+  for (int i = 0; i < count; ++i) states.emplace_back(o, seed + std::uint64_t(i), row.shape(1));
+  std::vector<SampleRow*> rows;
+  for (auto& s : states) rows.push_back(&s);
+  return ints_of(sample(mx::broadcast_to(row, {count, row.shape(1)}), rows).ids);
 }
 
 TEST(SampleGolden, GreedyIdsAgree) {
   Golden golden("chains");
-  int greedy = 0;
-  for (const auto& c : golden.cases("chain_draws")) {
-    if (c.sample_options().temperature > 0) continue;
-    auto got = ints_of(make_sampler(c.sample_options())(golden.logprobs(c), mx::random::key(1)));
-    auto expected = ints_of(golden.tensor(c.output));  // the same again and again
-    expected.resize(got.size());
-    EXPECT_EQ(got, expected) << c.name();
-    ++greedy;
+  for (const auto& c : golden.cases("chain_greedy")) {
+    auto x = golden.logprobs(c);
+    auto expected = ints_of(golden.tensor(c.output));
+    for (int r = 0; r < x.shape(0); ++r)
+      EXPECT_EQ(draws(c, mx::slice(x, {r, 0}, {r + 1, x.shape(1)}), 1, 1)[0], expected[r])
+          << c.name();
   }
-  EXPECT_EQ(greedy, 3) << "one for each input";
 }
 
 TEST(SampleGolden, SamplersDrawFromTheDistributionThatTheChainLeaves) {
@@ -222,10 +178,8 @@ TEST(SampleGolden, SamplersDrawFromTheDistributionThatTheChainLeaves) {
     for (int r = 0; r < x.shape(0); ++r) {
       auto row = mx::slice(x, {r, 0}, {r + 1, x.shape(1)});
       auto p = values_of(mx::slice(probs, {r, 0}, {r + 1, x.shape(1)}));
-      auto many = mx::broadcast_to(row, {kDraws, x.shape(1)});
       std::vector<double> count(p.size());
-      for (int id : ints_of(make_sampler(c.sample_options())(many, mx::random::key(5))))
-        ++count.at(id);
+      for (int id : draws(c, row, kDraws, 5)) ++count.at(id);
       double chi_square = 0;
       int cells = 0;
       for (std::size_t i = 0; i < p.size(); ++i) {
@@ -242,7 +196,7 @@ TEST(SampleGolden, SamplersDrawFromTheDistributionThatTheChainLeaves) {
   }
 }
 
-TEST(SampleGolden, ProcessorsAgree) {
+TEST(SampleGolden, PenaltiesAgree) {
   Golden golden("processors");
   std::vector<int> ids;
   io::Fields::parse("{\"tokens\": " + golden.meta("tokens") + "}").need("tokens", &ids);
@@ -253,8 +207,9 @@ TEST(SampleGolden, ProcessorsAgree) {
     args.need("token_count", &count);
     auto seen = std::span(tokens).first(count);
     auto x = golden.tensor("logits." + c.input);
-    for (const auto& process : make_processors(c.penalty_options())) x = process(seen, x);
-    expect_same(x, golden.tensor(c.output), c.name());
+    Penalties penalties(c.penalty_options(), x.shape(1));
+    penalties.begin(seen);
+    expect_same(ops::edited(x, {penalties.edits(0)}), golden.tensor(c.output), c.name());
   }
 }
 

@@ -3,7 +3,6 @@
 
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/lm/draft_lookup.h"
-#include "mlxcpp/lm/processors.h"
 #include "mlxcpp/lm/sample.h"
 #include "tests/support/errors.h"
 
@@ -22,7 +21,7 @@ using Probs = std::vector<float>;
 
 Probs probs_of(const Probs& logits, const SampleOptions& o) {
   array x(logits.data(), {1, int(logits.size())}, mx::float32);
-  array p = mx::contiguous(distribution(x, o, mx::random::key(1)));
+  array p = mx::contiguous(distribution(x, o, 1));
   p.eval();
   return {p.data<float>(), p.data<float>() + p.size()};
 }
@@ -156,10 +155,14 @@ TEST(Distribution, is_what_the_sampler_draws_from) {
   Probs logits = {0.5f, 1.f, -0.3f, 0.2f, 2.f, -1.f};
   for (auto& chain : kChains) {
     Probs p = probs_of(logits, chain);
-    Sampler sampler = make_sampler(chain);
+    GenerateOptions options;
+    options.sample = chain;
+    std::vector<SampleRow> states;
+    for (int t = 0; t < kTrials; ++t) states.emplace_back(options, 1000 + t, 6);
+    std::vector<SampleRow*> rows;
+    for (auto& s : states) rows.push_back(&s);
     array x(logits.data(), {1, 6}, mx::float32);
-    array rows = mx::broadcast_to(mx::subtract(x, mx::logsumexp(x, -1, true)), {kTrials, 6});
-    array ids = sampler(rows, mx::random::key(4));
+    array ids = sample(mx::broadcast_to(x, {kTrials, 6}), rows).ids;
     ids.eval();
     std::map<std::vector<TokenId>, int> seen;
     std::map<std::vector<TokenId>, double> expected;

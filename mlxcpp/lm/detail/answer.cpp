@@ -55,6 +55,8 @@ Answer::Answer(const text::Tokenizer& tokenizer,
       stops_(options_.stop),
       created_(Clock::now()) {
   options_.validate(vocab_size);
+  auto& held_back = options_.penalties.end_tokens;
+  if (held_back.empty()) held_back = tokenizer_.eos_ids();
   check_prompt(prompt_, vocab_size, context_length_);
   stats_.prompt_tokens = int(prompt_.size());
 }
@@ -75,7 +77,7 @@ void Answer::prefilled(int cached_tokens, double seconds) {
   stats_.prompt_seconds += seconds;
 }
 
-Event Answer::take(TokenId token, std::optional<float> logprob) {
+Event Answer::take(const Token& token) {
   auto now = Clock::now();
   if (++stats_.generation_tokens == 1) {
     first_token_ = now;
@@ -84,11 +86,12 @@ Event Answer::take(TokenId token, std::optional<float> logprob) {
   stats_.generation_seconds = seconds_between(first_token_, now);
   stats_.peak_memory = mx::get_peak_memory();
   Event event;
-  event.token = token;
-  event.logprob = logprob;
-  if (!options_.ignore_eos && tokenizer_.is_eos(token))
+  event.token = token.id;
+  event.logprob = token.logprob;
+  event.top_logprobs = token.top;
+  if (!options_.ignore_eos && tokenizer_.is_eos(token.id))
     return end(std::move(event), StopReason::eos);
-  event.text = stops_.push(decoder_.step(token));
+  event.text = stops_.push(decoder_.step(token.id));
   if (stops_.found()) return end(std::move(event), StopReason::stop);
   if (room() <= 0) return end(std::move(event), out_of_room());
   event.stats = stats_;

@@ -16,7 +16,8 @@ std::uint64_t fresh_seed();
 class Answer {
  public:
   /// `context_length` 0: unlimited.  Throws InputError for an empty prompt, one that is longer than
-  /// the context, ids beyond the vocabulary, and options that are out of range.
+  /// the context, ids beyond the vocabulary, and options that are out of range.  Tokens that
+  /// min_tokens holds back are the tokenizer's, unless options name others.
   Answer(const text::Tokenizer& tokenizer,
          std::vector<TokenId> prompt,
          GenerateOptions options,
@@ -35,7 +36,7 @@ class Answer {
   void prefilled(int cached_tokens, double seconds);  ///< seconds add up
   /// The event of a token.  It has `stop` when the token ends the answer: eos, the end of a stop
   /// string, or the last one that there was room for.
-  Event take(TokenId token, std::optional<float> logprob);
+  Event take(const Token& token);
   /// The last event, without a token.
   Event end(StopReason reason) { return end({}, reason); }
 

@@ -4,7 +4,6 @@
 #include <mlx/transforms.h>
 
 #include <algorithm>
-#include <cstdint>
 #include <optional>
 
 namespace mlxcpp::lm::detail {
@@ -30,7 +29,7 @@ Input padded(std::span<const Feed> feeds) {
 std::optional<array> asked_columns(const array& hidden, std::span<const Feed> feeds) {
   std::vector<int> at;
   for (size_t i = 0; i < feeds.size(); ++i)
-    if (feeds[i].chooser) at.push_back(int(i) * hidden.shape(1) + int(feeds[i].tokens.size()) - 1);
+    if (feeds[i].sampling) at.push_back(int(i) * hidden.shape(1) + int(feeds[i].tokens.size()) - 1);
   if (at.empty()) return {};
   if (int(at.size()) == hidden.shape(0) && hidden.shape(1) == 1) return hidden;
   array flat = mx::reshape(hidden, {-1, hidden.shape(2)});
@@ -46,21 +45,16 @@ std::vector<Token> feed(const LanguageModel& model, std::span<const Feed> feeds)
   Input in = padded(feeds);
   for (auto& f : feeds) in.adapters.push_back(f.adapter.value_or(model.adapter_use().chosen));
   array hidden = model.hidden(in, joint);
-  // What penalties see includes the tokens of this pass.
   for (auto& f : feeds) f.cache->ids.insert(f.cache->ids.end(), f.tokens.begin(), f.tokens.end());
 
-  std::vector<ChooserRow> rows;
+  std::vector<SampleRow*> rows;
   for (auto& f : feeds)
-    if (f.chooser) rows.push_back({f.chooser, f.cache->ids});
+    if (f.sampling) rows.push_back(f.sampling);
   auto wanted = joint.arrays();
-  std::optional<Chosen> chosen;
+  std::optional<Sampled> sampled;
   if (auto columns = asked_columns(hidden, feeds)) {
-    array logits = mx::squeeze(mx::astype(model.logits(*columns), mx::float32), 1);
-    chosen = choose(rows, logits);
-    wanted.push_back(chosen->ids);
-    for (auto& r : rows) wanted.push_back(r.chooser->key);
-    for (auto& p : chosen->logprobs)
-      if (p) wanted.push_back(*p);
+    sampled = sample(mx::squeeze(model.logits(*columns), 1), rows);
+    for (auto& a : sampled->arrays()) wanted.push_back(a);
   } else if (wanted.empty()) {
     wanted.push_back(hidden);  // a model that keeps nothing
   }
@@ -68,8 +62,8 @@ std::vector<Token> feed(const LanguageModel& model, std::span<const Feed> feeds)
 
   std::vector<Token> tokens;
   for (size_t i = 0; i < rows.size(); ++i) {
-    tokens.push_back({chosen->ids.data<std::uint32_t>()[i], {}});
-    if (chosen->logprobs[i]) tokens.back().logprob = chosen->logprobs[i]->item<float>();
+    tokens.push_back(sampled->token(int(i)));
+    rows[i]->push(tokens.back().id);
   }
   return tokens;
 }

@@ -1,7 +1,7 @@
 // One forward pass over some rows of a batch: tokens in, the next tokens out.
 #pragma once
 
-#include "mlxcpp/lm/detail/choice.h"
+#include "mlxcpp/lm/sample.h"
 #include "mlxcpp/lm/step.h"
 
 #include <optional>
@@ -14,12 +14,13 @@ namespace mlxcpp::lm::detail {
 struct Feed {
   CachedPrompt* cache;              // one row, with the same options as the others'
   std::span<const TokenId> tokens;  // at least one
-  Chooser* chooser;                 // of the token that follows; null: it is not asked for
+  SampleRow* sampling;              // of the token that follows; null: it is not asked for
   std::optional<int> adapter = {};  // absent: the one that the model has chosen
 };
 
-/// Adds the tokens to the caches and evaluates all.  A token for each feed that has a chooser, in
-/// their order.  When it throws, the caches of these rows can no longer be trusted.
+/// Adds the tokens to the caches and evaluates all.  A token for each feed that has `sampling`,
+/// in their order, which is told of it.  When it throws, the caches of these rows can no longer be
+/// trusted.
 std::vector<Token> feed(const LanguageModel& model, std::span<const Feed> feeds);
 
 }  // namespace mlxcpp::lm::detail

@@ -28,13 +28,13 @@ std::span<const TokenId> Guessing::propose(const Caches& caches,
 
 std::vector<Token> Guessing::accept(const array& logits, const Choosing& choosing) {
   std::vector<Token> tokens;
-  if (!guess_.probs.empty()) {
+  if (!guess_.probs.empty() && !choosing.own_draws) {
     tokens = accept_drawn(logits, choosing);
   } else if (choosing.best) {
     tokens = accept_best(logits, choosing);
   } else {
-    // A guess that was not drawn is kept where the row's own draw gives the same: this is rejection
-    // sampling, too, and the answer does not even depend on the guesses.
+    // A guess is kept where the row's own draw gives the same, so that the answer does not even
+    // depend on the guesses.  If the guess was not drawn, this is what rejection sampling does.
     do {
       tokens.push_back(choosing.sample(row_of(logits, int(tokens.size()))));
     } while (tokens.size() <= guess_.ids.size() &&

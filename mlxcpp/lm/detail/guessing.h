@@ -22,6 +22,8 @@ struct Choosing {
   /// Remembers a token that was chosen without sample(); `logits` (1, V) are those at its place.
   std::function<Token(TokenId id, const array& logits)> take;
   bool best = false;  // sample() takes the largest logit, and take() looks at nothing
+  /// What sample() draws from depends on the tokens that it drew before.
+  bool own_draws = false;
 };
 
 class Guessing {
