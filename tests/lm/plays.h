@@ -65,6 +65,7 @@ struct Play {
   std::vector<array> want;
   Ids done, live;
   float worst = 0;
+  std::vector<float> differences;  // of each pass and row
 
   Play(const LanguageModel& model, const CacheOptions& options, std::vector<Ids> rows)
       : m(model), caches(model.make_caches(options)), full(std::move(rows)) {
@@ -78,10 +79,11 @@ struct Play {
     array y = logits(m, input(rows), caches);
     for (size_t i = 0; i < live.size(); ++i) {
       int b = live[i];
-      if (n[i])
-        worst = std::max(worst,
-                         relative_difference(row(y, int(i), 0, n[i]),
-                                             tokens_of(want[b], done[b], done[b] + n[i])));
+      if (n[i]) {
+        differences.push_back(relative_difference(row(y, int(i), 0, n[i]),
+                                                  tokens_of(want[b], done[b], done[b] + n[i])));
+        worst = std::max(worst, differences.back());
+      }
       done[b] += n[i];
     }
   }

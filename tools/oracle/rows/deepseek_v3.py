@@ -62,6 +62,7 @@ NO_TABLE = "mlx-lm has other defaults: one group, one expert, no dense layer, fa
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"qk_rope_head_dim": 32}, "caches of these can be packed"),
     Row("kimi_k2", {"model_type": "kimi_k2", **KIMI}, hf_type="deepseek_v3"),
     Row("joyai_llm_flash", {"model_type": "joyai_llm_flash", **KIMI, "q_lora_rank": 24}, hf_type="deepseek_v3"),
     Row("no_q_lora", {"q_lora_rank": None}),

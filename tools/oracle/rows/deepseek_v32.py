@@ -17,6 +17,7 @@ SMALL = {**V3_SMALL, "intermediate_size": 32, "index_n_heads": 8, "index_head_di
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"qk_rope_head_dim": 32, "index_head_dim": 32}, "caches of these can be packed"),
     Row("attention_bias", {"attention_bias": True}),
     Row("eps", {"rms_norm_eps": 0.1}),
     Row("topk_1", {"index_topk": 1}),

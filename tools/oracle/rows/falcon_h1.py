@@ -51,6 +51,7 @@ MULTIPLIERS = [k for k in BASE if "multiplier" in k]
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1}, "caches of these can be packed"),
     Row(
         "inside_attention",
         INSIDE,

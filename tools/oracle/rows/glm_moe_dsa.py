@@ -20,6 +20,7 @@ NO_DEFAULTS = {"note": "mlx-lm wants every key (TypeError)", **HF_ALONE}
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"qk_rope_head_dim": 32, "index_head_dim": 32}, "caches of these can be packed"),
     Row("groups", {"n_group": 4, "topk_group": 2}),
     Row("indexer_halves", {"indexer_rope_interleave": False}, "transformers does not read the key", readings="other"),
     Row("shared", {**FOUR, "indexer_types": ["full", "shared", "shared", "full"]}, **SHARED),

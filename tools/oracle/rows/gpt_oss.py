@@ -99,6 +99,7 @@ NO_MXFP4 = {"note": "dense experts; mlx-lm is given them as it would store them"
 
 ROWS = [
     Row("plain", **NO_MXFP4),
+    Row("wide_heads", {"head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1}, "caches of these can be packed"),
     Row("mxfp4", SMALL, packing=MXFP4, note="OpenAI's own layout"),
     Row("mxfp4_bfloat16", {**SMALL, "num_experts_per_tok": 4}, packing=MXFP4, dtype="bfloat16"),
     Row("mxfp4_converted", SMALL, packing=MXFP4, converted=True),

@@ -27,6 +27,7 @@ TIED = {"head": False}
 
 ROWS = [
     Row("plain", **TIED),
+    Row("wide_heads", {"num_attention_heads": 1, "num_key_value_heads": 1}, "caches of these can be packed", head=False),
     Row("not_adjusted", {"block_auto_adjust_ff_dim": False}, **TIED),
     Row("multiplier", {"block_ffn_dim_multiplier": 1.3}, **TIED),
     Row("conv_bias", {"conv_bias": True}, **TIED),

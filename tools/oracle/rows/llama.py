@@ -37,6 +37,7 @@ MIXED = ["sliding_attention", "full_attention", "sliding_attention", "full_atten
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1}, "caches of these can be packed"),
     Row("mistral", {"model_type": "mistral", "sliding_window": None}, hf_type="mistral"),
     Row(
         "mistral_window",

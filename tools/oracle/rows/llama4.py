@@ -45,6 +45,7 @@ def disk_name(name):
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1}, "caches of these can be packed"),
     Row("no_qk_norm", {"use_qk_norm": False}),
     Row("eps", {"rms_norm_eps": 0.1}, "mlx-lm's norms of q and k have an eps of their own", **HF),
     Row("not_tuned", {"attn_temperature_tuning": False}),

@@ -48,6 +48,7 @@ SMALL = {"n_routed_experts": 4, "vocab_size": 64, "num_hidden_layers": 4, "hybri
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1}, "caches of these can be packed"),
     Row("no_experts", {"num_hidden_layers": 4, "hybrid_override_pattern": "M*-M"}),
     Row("attention_first", {"num_hidden_layers": 2, "hybrid_override_pattern": "*M"}),
     Row("layer_types", {**NO_PATTERN, "layer_types": TYPES}),

@@ -31,6 +31,7 @@ SMALL = {"num_hidden_layers": 1, "intermediate_size": 64}
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"num_attention_heads": 2, "num_key_value_heads": 1}, "caches of these can be packed"),
     Row("whole_rope", {"partial_rotary_factor": 1.0}),
     Row("kv_null", {"num_key_value_heads": None}),
     Row("tied", {"tie_word_embeddings": True}, head=False),

@@ -26,6 +26,7 @@ SMALL = {"num_hidden_layers": 1, "intermediate_size": 64, "tie_word_embeddings":
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"num_attention_heads": 2, "num_key_value_heads": 1}, "caches of these can be packed"),
     Row("tied", {"tie_word_embeddings": True}, head=False),
     Row(
         "tie_absent_with_head",

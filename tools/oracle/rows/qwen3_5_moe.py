@@ -25,6 +25,7 @@ SMALL = {"num_experts": 2, "moe_intermediate_size": 32, "shared_expert_intermedi
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1}, "caches of these can be packed"),
     Row("interval_by_default", {"num_hidden_layers": 4, "full_attention_interval": ABSENT, "num_experts": 2}),
     Row("equal_heads", {"linear_num_key_heads": 4, "linear_num_value_heads": 4}),
     Row("conv_2", {"linear_conv_kernel_dim": 2}),

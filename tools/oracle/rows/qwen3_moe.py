@@ -21,6 +21,7 @@ BASE = {
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1}, "caches of these can be packed"),
     Row("not_normalised", {"norm_topk_prob": False}),
     Row("dense_layers", {"mlp_only_layers": [0]}),
     Row("sparse_step", {"decoder_sparse_step": 2}),

@@ -44,6 +44,7 @@ ROUNDED = "mlx-lm adds the norms' one in bfloat16"
 
 ROWS = [
     Row("plain"),
+    Row("wide_heads", {"head_dim": 32, "num_attention_heads": 2, "num_key_value_heads": 1}, "caches of these can be packed"),
     Row("interval_by_default", {"num_hidden_layers": 4, "full_attention_interval": ABSENT, "num_experts": 2}),
     Row("equal_heads", {"linear_num_key_heads": 3, "linear_num_value_heads": 3}),
     Row("conv_2", {"linear_conv_kernel_dim": 2}),
