@@ -2,11 +2,11 @@
 #include "apps/common/edge.h"
 #include "apps/common/interrupt.h"
 #include "apps/common/model.h"
-#include "apps/common/safetensors_file.h"
 #include "apps/verbs.h"
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/builtin/models.h"
 #include "mlxcpp/lm/model.h"
+#include "mlxcpp/nn/safetensors_file.h"
 
 #include <mlx/ops.h>
 #include <mlx/transforms.h>
@@ -96,7 +96,7 @@ int run(const Flags& flags) {
   require_known(ids, model->vocab_size());
   auto arrays = compute(*model, ids, flags);
   for (auto& [name, values] : arrays) values = mx::contiguous(values);
-  write_safetensors(flags.out, arrays);
+  nn::write_safetensors(flags.out, arrays);
   return kExitDone;
 }
 

@@ -21,4 +21,10 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+std::string hex(std::uint64_t n) {
+  std::string digits(16, '0');
+  for (auto at = digits.rbegin(); n; n >>= 4) *at++ = "0123456789abcdef"[n & 15];
+  return digits;
+}
+
 }  // namespace mlxcpp

@@ -265,7 +265,7 @@ std::optional<int> set_layer(const CacheState& state, LayerCaches& layer) {
 
 }  // namespace
 
-void Caches::set_state(const std::vector<CacheState>& state) {
+void Caches::set_state(const std::vector<CacheState>& state, int consumed_by_states) {
   size_t layers = rows_.empty() ? 0 : rows_[0]->layers.size();
   if (rows() != 1 || state.size() != layers)
     throw InputError(describe("cache state",
@@ -280,7 +280,7 @@ void Caches::set_state(const std::vector<CacheState>& state) {
       throw InputError(describe("cache state", "layers disagree on the offset"));
     if (n) consumed = n;
   }
-  next->consumed = consumed.value_or(0);
+  next->consumed = consumed.value_or(consumed_by_states);
   rows_[0] = std::move(next);
 }
 

@@ -85,7 +85,8 @@ class Caches {
 
   /// Of caches with one row.  Throws InputError for more, and when `state` does not fit.
   std::vector<CacheState> state() const;
-  void set_state(const std::vector<CacheState>& state);
+  /// `consumed`: of states that are all recurrent, and so do not say it.
+  void set_state(const std::vector<CacheState>& state, int consumed = 0);
 
   /// Called by LanguageModel only: opens a pass that adds `in` to every row, which may write states
   /// of its own without a cache; and takes back the states of one that went well.

@@ -31,6 +31,13 @@ constexpr const char* kReadElsewhere[] = {
     "pretraining_tp",
 };
 
+/// FNV-1a.
+std::uint64_t hash_of(const std::string& text) {
+  std::uint64_t h = 0xcbf29ce484222325u;
+  for (unsigned char c : text) h = (h ^ c) * 0x100000001b3u;
+  return h;
+}
+
 }  // namespace
 
 array LanguageModel::hidden(const Input& in, Caches& caches) const {
@@ -85,6 +92,7 @@ std::unique_ptr<LanguageModel> bind(const LoadedModel& loaded, MakeModel make) {
                                     {},
                                     loaded.config.model_type));
   model->manifest_ = std::move(weights.manifest);
+  model->fingerprint_ = hash_of(loaded.config_json);
   std::string unread;
   for (auto& key : config.unread()) unread += (unread.empty() ? "" : ", ") + key;
   if (!unread.empty()) log(LogLevel::debug, "config: keys that have no effect: " + unread);

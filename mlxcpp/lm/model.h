@@ -36,6 +36,8 @@ class LanguageModel {
   /// Every parameter and projection that the model was bound from, by path.
   const nn::Manifest& manifest() const { return manifest_; }
   std::uint64_t nbytes() const;  ///< of all parameters
+  /// Of the config that the model was bound with: caches of models that differ do not fit.
+  std::uint64_t fingerprint() const { return fingerprint_; }
   /// What adapters of a projection refer to: the row -> adapter map of the running pass.
   std::shared_ptr<const std::optional<array>> adapter_rows() const;
   /// How many adapters the projections have, and which one rows have that an input gives none.
@@ -54,6 +56,7 @@ class LanguageModel {
 
   nn::Manifest manifest_;
   std::shared_ptr<AdapterUse> adapter_use_ = std::make_shared<AdapterUse>();
+  std::uint64_t fingerprint_ = 0;
 };
 
 /// Runs `make` on a private copy of the loaded handles, so that a failure changes nothing.  Throws

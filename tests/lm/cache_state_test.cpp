@@ -10,6 +10,7 @@
 #include "mlxcpp/io/fields.h"
 #include "mlxcpp/lm/caches.h"
 #include "mlxcpp/lm/factory.h"
+#include "tests/lm/tiny_llama.h"
 #include "tests/support/golden.h"
 
 #include <mlx/ops.h>
@@ -60,43 +61,7 @@ std::vector<CacheState> kv_states(const Golden& g) {
   return all;
 }
 
-std::map<std::string, array> llama_weights(io::Fields config) {
-  int layers, dim, hidden, vocab, heads, kv_heads;
-  config.need("num_hidden_layers", &layers)
-      .need("hidden_size", &dim)
-      .need("intermediate_size", &hidden)
-      .need("vocab_size", &vocab)
-      .need("num_attention_heads", &heads)
-      .need("num_key_value_heads", &kv_heads);
-  std::optional<int> given;
-  config.may("head_dim", &given);
-  int d = given.value_or(dim / heads);
-  std::map<std::string, array> weights;
-  auto add = [&](const std::string& name, mx::Shape shape) {
-    weights.emplace(name + ".weight", test::seeded_tensor(name + ".weight", shape));
-  };
-  add("model.embed_tokens", {vocab, dim});
-  add("model.norm", {dim});
-  add("lm_head", {vocab, dim});
-  for (int i = 0; i < layers; ++i) {
-    std::string at = "model.layers." + std::to_string(i) + ".";
-    add(at + "input_layernorm", {dim});
-    add(at + "post_attention_layernorm", {dim});
-    add(at + "self_attn.q_proj", {heads * d, dim});
-    for (auto name : {"self_attn.k_proj", "self_attn.v_proj"}) add(at + name, {kv_heads * d, dim});
-    add(at + "self_attn.o_proj", {dim, heads * d});
-    for (auto name : {"mlp.gate_proj", "mlp.up_proj"}) add(at + name, {hidden, dim});
-    add(at + "mlp.down_proj", {dim, hidden});
-  }
-  return weights;
-}
-
-std::unique_ptr<LanguageModel> make_model(const std::string& config) {
-  ModelTypeRegistry registry;
-  add_models(registry);
-  return registry.create(
-      {parse_config(config), config, llama_weights(io::Fields::parse(config)), {}});
-}
+using test::make_tiny_llama;
 
 struct Saved {
   std::string name;
@@ -109,7 +74,7 @@ class SavedCache : public testing::TestWithParam<Saved> {
  protected:
   Golden saved = read_cache(GetParam().name);
   Golden expected = read_cache(GetParam().name + "_expected");
-  std::unique_ptr<LanguageModel> model = make_model(expected.metadata.at("config"));
+  std::unique_ptr<LanguageModel> model = make_tiny_llama(expected.metadata.at("config"));
 };
 
 TEST_P(SavedCache, goes_on_as_mlx_lm_does) {
@@ -247,7 +212,7 @@ INSTANTIATE_TEST_SUITE_P(MlxLm,
 
 TEST(CacheState, of_other_kinds_of_rows_is_refused) {
   auto expected = read_cache("kv_expected");
-  auto model = make_model(expected.metadata.at("config"));
+  auto model = make_tiny_llama(expected.metadata.at("config"));
   auto saved = kv_states(read_cache("kv"));
   auto two = model->make_caches({.rows = 2});
   EXPECT_THROW(two.state(), InputError);

@@ -1,4 +1,4 @@
-#include "apps/common/safetensors_file.h"
+#include "mlxcpp/nn/safetensors_file.h"
 
 #include "mlxcpp/io/file.h"
 
@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-namespace mlxcpp::apps {
+namespace mlxcpp::nn {
 namespace {
 
 /// MLX's writer interface over a file that appears only when it is whole.
@@ -40,10 +40,11 @@ class AtomicWriter final : public mx::io::Writer {
 }  // namespace
 
 void write_safetensors(const std::filesystem::path& path,
-                       const std::unordered_map<std::string, array>& arrays) {
+                       const std::unordered_map<std::string, array>& arrays,
+                       const std::unordered_map<std::string, std::string>& metadata) {
   auto writer = std::make_shared<AtomicWriter>(path);
-  mx::save_safetensors(writer, arrays);
+  mx::save_safetensors(writer, arrays, metadata);
   writer->commit();
 }
 
-}  // namespace mlxcpp::apps
+}  // namespace mlxcpp::nn
