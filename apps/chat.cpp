@@ -7,6 +7,7 @@
 #include "apps/common/model.h"
 #include "apps/common/output.h"
 #include "apps/common/progress.h"
+#include "apps/common/prompt_cache.h"
 #include "apps/common/reasoning.h"
 #include "apps/common/speculation.h"
 #include "apps/verbs.h"
@@ -32,11 +33,12 @@ constexpr const char* kHelp =
     "/reset        forget the conversation\n"
     "/save FILE    write the conversation\n"
     "/load FILE    go on with a written one\n"
+    "/cache FILE   write what was computed of it, for --prompt-cache-file\n"
     "/exit         leave, as Ctrl-D does\n"
     "A line that ends with \\ goes on in the next one. Ctrl-C stops an answer.\n";
 
 struct Flags {
-  std::string model, adapter_path, system_prompt, resume;
+  std::string model, adapter_path, system_prompt, resume, cache_file;
   nn::Residency weights = nn::Residency::automatic;
   GenerationFlags generation;
   SpeculationFlags speculation;
@@ -48,6 +50,8 @@ class Chat {
   Chat(lm::ModelContext context, lm::SessionOptions options, const Flags& flags)
       : chatter_(flags.chatter),
         thinking_(context.tokenizer().thinking()),
+        model_(context.shared_model()),
+        model_name_(flags.model.empty() ? find_model("").string() : flags.model),
         reader_(io::cache_directory() / "chat_history"),
         session_(std::move(context), std::move(options)) {
     session_.options().prefill_progress = [this](int done, int total) {
@@ -119,12 +123,15 @@ class Chat {
       note(session_.system().empty() ? "(none)\n" : session_.system() + "\n");
     else if (name == "/system")
       session_.set_system(argument);
-    else if ((name == "/save" || name == "/load") && argument.empty())
+    else if ((name == "/save" || name == "/load" || name == "/cache") && argument.empty())
       throw InputError(describe(name, "no file named", name + " FILE"));
     else if (name == "/save")
       io::write_atomically(argument, session_.to_json() + "\n");
     else if (name == "/load")
       load(argument);
+    else if (name == "/cache")
+      lm::save_prompt(
+          argument, *model_, session_.cache(), {.model = model_name_, .tokenizer_config = "{}"});
     else
       throw InputError(describe(name, "unknown command", {}, {}, "/help"));
     return true;
@@ -181,21 +188,35 @@ class Chat {
 
   Chatter chatter_;
   std::optional<text::ThinkingMarkers> thinking_;
+  std::shared_ptr<const lm::LanguageModel> model_;
+  std::string model_name_;
   LineReader reader_;
   std::optional<ProgressBar> bar_;  // of the prompt that is being read
   lm::ChatSession session_;
 };
 
-int run(const Flags& flags) {
+/// What an earlier chat had computed; which of it can be used is seen from its tokens.
+std::shared_ptr<lm::CachedPrompt> earlier(const std::string& file, const lm::LanguageModel& model) {
+  if (file.empty()) return {};
+  auto loaded = lm::load_prompt(file, model);
+  if (!loaded.info.ids)
+    throw InputError(describe(
+        file, "does not say which tokens it holds", "a file that /cache or cache-prompt wrote"));
+  return loaded.prompt;
+}
+
+int run(Flags flags) {
   flags.chatter.attach_log();
   check(flags.generation);
+  flags.model = model_for_cache(flags.model, flags.cache_file, flags.generation);
   auto context = load_model(
       flags.model, flags.chatter, flags.weights, flags.adapter_path, flags.speculation.mtp);
   lm::SessionOptions options{
       .system = flags.system_prompt,
       .generate =
           make_options(flags.generation, context.generation_defaults(), context.tokenizer()),
-      .template_json = flags.generation.template_config};
+      .template_json = flags.generation.template_config,
+      .cache = earlier(flags.cache_file, context.model())};
   options.generate.speculation =
       make_speculation_options(flags.speculation, context, flags.chatter);
   return Chat(std::move(context), std::move(options), flags).run();
@@ -215,6 +236,10 @@ Verb add_chat(CLI::App& command) {
   app->add_option("--resume", flags->resume, "Go on with a conversation that /save wrote")
       ->type_name("FILE")
       ->group("Prompt");
+  add_prompt_cache_flag(*app,
+                        flags->cache_file,
+                        "What /cache or cache-prompt wrote: what it holds of the conversation is "
+                        "not computed again");
   add_generation_flags(*app, flags->generation);
   add_speculation_flags(*app, flags->speculation);
   add_chatter_flags(*app, flags->chatter, /*json=*/false);

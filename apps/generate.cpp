@@ -7,6 +7,7 @@
 #include "apps/common/model.h"
 #include "apps/common/output.h"
 #include "apps/common/progress.h"
+#include "apps/common/prompt_cache.h"
 #include "apps/common/speculation.h"
 #include "apps/verbs.h"
 #include "mlxcpp/base/error.h"
@@ -20,6 +21,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mlxcpp::apps {
@@ -28,7 +30,7 @@ namespace {
 constexpr std::size_t kPromptLimit = std::size_t{64} << 20;
 
 struct Flags {
-  std::string model, adapter_path, prompt, system_prompt, prefill_response;
+  std::string model, adapter_path, prompt, system_prompt, prefill_response, cache_file;
   nn::Residency weights = nn::Residency::automatic;
   bool ignore_chat_template = false, logprobs = false;
   GenerationFlags generation;
@@ -77,6 +79,9 @@ std::vector<text::TokenId> encode(const Flags& flags,
                                   const std::string& prompt,
                                   const text::Tokenizer& tokenizer) {
   bool use_template = tokenizer.has_chat_template() && !flags.ignore_chat_template;
+  if (!flags.cache_file.empty())
+    return encode_rest(
+        prompt, tokenizer, {.extra_json = flags.generation.template_config}, use_template);
   if (!use_template) {
     const char* lost = !flags.system_prompt.empty()      ? "--system-prompt"
                        : !flags.prefill_response.empty() ? "--prefill-response"
@@ -143,9 +148,17 @@ void note_stats(const Answer& a) {
 
 lm::TokenStream start(const lm::ModelContext& context,
                       std::vector<text::TokenId> prompt,
-                      const lm::GenerateOptions& options) {
+                      const lm::GenerateOptions& options,
+                      const std::string& cache_file) {
+  std::shared_ptr<lm::CachedPrompt> cached;
+  if (!cache_file.empty()) cached = load_before(cache_file, context.model(), prompt);
   try {
-    return context.stream_generate(std::move(prompt), options);
+    return lm::TokenStream(context.shared_model(),
+                           context.tokenizer(),
+                           std::move(prompt),
+                           options,
+                           context.config().max_position_embeddings.value_or(0),
+                           cached);
   } catch (const InputError& e) {
     throw InputError(in_flag_terms(e.what()));
   }
@@ -176,8 +189,13 @@ int run(const Flags& flags) {
   flags.chatter.attach_log();
   check(flags.generation);
   std::string prompt = read_prompt(flags.prompt);
-  auto context = load_model(
-      flags.model, flags.chatter, flags.weights, flags.adapter_path, flags.speculation.mtp);
+  if (!flags.cache_file.empty())
+    for (auto [given, name] : {std::pair{!flags.system_prompt.empty(), "--system-prompt"},
+                               std::pair{!flags.prefill_response.empty(), "--prefill-response"}})
+      if (given) throw InputError(describe(name, "can not follow a cached prompt"));
+  auto model = model_for_cache(flags.model, flags.cache_file, flags.generation);
+  auto context =
+      load_model(model, flags.chatter, flags.weights, flags.adapter_path, flags.speculation.mtp);
   auto options = make_options(flags.generation, context.generation_defaults(), context.tokenizer());
   options.logprobs = flags.logprobs;
   options.speculation = make_speculation_options(flags.speculation, context, flags.chatter);
@@ -190,9 +208,10 @@ int run(const Flags& flags) {
     if (done >= total) bar.reset();  // its line is gone before the answer begins
     return !interrupted();
   };
-  Answer answer = pull(start(context, encode(flags, prompt, context.tokenizer()), options),
-                       first,
-                       !flags.chatter.json);
+  Answer answer =
+      pull(start(context, encode(flags, prompt, context.tokenizer()), options, flags.cache_file),
+           first,
+           !flags.chatter.json);
   bar.reset();
 
   if (flags.chatter.json)
@@ -231,6 +250,8 @@ Verb add_generate(CLI::App& command) {
                 flags->ignore_chat_template,
                 "The prompt is continued, not answered")
       ->group("Prompt");
+  add_prompt_cache_flag(
+      *app, flags->cache_file, "What cache-prompt wrote: the prompt goes on with its message");
   add_generation_flags(*app, flags->generation);
   add_speculation_flags(*app, flags->speculation);
   add_chatter_flags(*app, flags->chatter);

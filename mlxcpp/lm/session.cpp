@@ -31,7 +31,9 @@ struct ChatSession::Impl {
     if (!context.tokenizer().has_chat_template())
       throw TokenizerError(
           describe("chat template", "missing", "a chat template beside the tokenizer", "none"));
-    cache = std::make_shared<CachedPrompt>(context.model(), cache_options(options.generate));
+    cache = options.cache
+                ? options.cache
+                : std::make_shared<CachedPrompt>(context.model(), cache_options(options.generate));
   }
 
   std::vector<TokenId> prompt_for(const text::ChatMessage& question) const {
@@ -106,6 +108,7 @@ void ChatSession::set_system(std::string text) { impl_->options.system = std::mo
 GenerateOptions& ChatSession::options() { return impl_->options.generate; }
 const std::vector<text::ChatMessage>& ChatSession::messages() const { return impl_->messages; }
 const std::string& ChatSession::system() const { return impl_->options.system; }
+const CachedPrompt& ChatSession::cache() const { return *impl_->cache; }
 
 std::string ChatSession::to_json() const {
   io::JsonWriter json(2);

@@ -17,6 +17,7 @@ struct SessionOptions {
   GenerateOptions generate;
   std::string
       template_json;  // a JSON object for the chat template, such as {"enable_thinking": false}
+  std::shared_ptr<CachedPrompt> cache = {};  // of an earlier conversation; absent: a fresh one
 };
 
 /// ask(), then next() until it gives nothing.  The conversation is rendered by the chat template as
@@ -43,6 +44,7 @@ class ChatSession {
 
   const std::vector<text::ChatMessage>& messages() const;  ///< without the system message
   const std::string& system() const;
+  const CachedPrompt& cache() const;  ///< what was computed, between answers
 
   /// The conversation as JSON, and back.  Throws ConfigError when it is not of that form; the
   /// session is then as it was.

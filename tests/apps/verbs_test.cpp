@@ -18,6 +18,7 @@ namespace {
 
 const char* const kVerbs[] = {"generate",
                               "chat",
+                              "cache-prompt",
                               "info",
                               "tokenize",
                               "models",

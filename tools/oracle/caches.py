@@ -20,7 +20,7 @@ OLDER = os.environ.get("MLX_LM_OLDER")
 if OLDER:
     sys.path.insert(0, OLDER)
 
-from common import DATA, WEIGHTS_RULE, check_size, command, save_golden, seeded, value, versions
+from common import DATA, WEIGHTS_RULE, check_size, command, save_golden, save_json, seeded, value, versions
 from golden import Mlx, checkpoint, dense_weights, prompt_ids
 from rows import ROWS
 from rows.llama import BASE as LLAMA
@@ -234,6 +234,22 @@ def read(folder):
     assert worst < 1e-4, worst
 
 
+def lru():
+    """What mlx-lm's store holds while entries come: lru.json."""
+
+    class Entry:
+        nbytes = 1
+        is_trimmable = staticmethod(lambda: False)
+
+    state, kinds, store, steps = np.random.RandomState(5), ["assistant", "user", "system"], C.LRUPromptCache(8), []
+    there = lambda: [t[0] for q in store._lru._lrus.values() for _, t in q]
+    for i in range(40):
+        kind = kinds[state.choice(3, p=[0.5, 0.3, 0.2])]
+        store.insert_cache("m", [i, i, i], [Entry()], cache_type=kind)
+        steps.append({"kind": kind, "there": sorted(there())})
+    save_json(FOLDER / "lru.json", {"max_size": 8, "steps": steps, "last": sorted(there())})
+
+
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     if "read" in sys.argv:
@@ -246,6 +262,7 @@ def main():
             row("v31_rotating_keep4", BASE, lambda i: C.RotatingKVCache(max_size=8, keep=4))
             row("v31_quantized", WIDE, lambda i: C.QuantizedKVCache(group_size=32, bits=8))
         return
+    lru()
     for name in ARCHITECTURES:
         architecture(name)
     plain = lambda i: C.KVCache()
