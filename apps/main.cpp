@@ -53,6 +53,7 @@ class Command {
     app_.footer("`mlxcpp help VERB` explains a verb.");
     for (auto* add : {add_generate,
                       add_chat,
+                      add_batch,
                       add_cache_prompt,
                       add_info,
                       add_tokenize,

@@ -16,6 +16,7 @@ struct Verb {
 
 Verb add_generate(CLI::App& command);
 Verb add_chat(CLI::App& command);
+Verb add_batch(CLI::App& command);
 Verb add_cache_prompt(CLI::App& command);
 Verb add_info(CLI::App& command);
 Verb add_tokenize(CLI::App& command);

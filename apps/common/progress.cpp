@@ -32,9 +32,11 @@ std::string progress_line(const std::string& label,
                           std::uint64_t total) {
   double part = total == 0 ? 1 : std::min(1.0, double(done) / double(total));
   int filled = int(part * kWidth);
-  std::string amount = unit == ProgressBar::Unit::bytes
-                           ? human_bytes(done) + " / " + human_bytes(total)
-                           : fmt::format("{} / {} tokens", done, total);
+  std::string amount =
+      unit == ProgressBar::Unit::bytes
+          ? human_bytes(done) + " / " + human_bytes(total)
+          : fmt::format(
+                "{} / {} {}", done, total, unit == ProgressBar::Unit::tokens ? "tokens" : "lines");
   return fmt::format("{} [{:#<{}}{:-<{}}] {:3}%  {}",
                      label,
                      "",

@@ -9,7 +9,7 @@ namespace mlxcpp::apps {
 
 class ProgressBar {
  public:
-  enum class Unit { bytes, tokens };
+  enum class Unit { bytes, tokens, lines };
   /// Not `enabled`: draws nothing.
   ProgressBar(std::string label, Unit unit, bool enabled);
   ~ProgressBar();  ///< wipes the line

@@ -90,9 +90,6 @@ struct Batch::Impl {
   // ---- rows come and go
 
   std::unique_ptr<Row> make_row(Request&& request) {
-    auto cache = request.cache
-                     ? std::move(request.cache)
-                     : std::make_shared<CachedPrompt>(*model, cache_options(request.options));
     auto seed = request.options.seed.value_or(detail::fresh_seed());
     detail::Answer answer(tokenizer,
                           std::move(request.prompt),
@@ -101,6 +98,8 @@ struct Batch::Impl {
                           options.context_length);
     SampleRow sampling(answer.options(), seed, model->vocab_size());
     sampling.begin(answer.prompt());
+    auto cache = std::move(request.cache);
+    if (!cache) cache = std::make_shared<CachedPrompt>(*model, cache_options(answer.options()));
     return std::make_unique<Row>(
         Row{next_id, std::move(answer), std::move(sampling), std::move(cache), request.adapter});
   }
