@@ -26,10 +26,11 @@ struct Row {
   SampleRow sampling;
   std::shared_ptr<CachedPrompt> cache;
   std::optional<int> adapter;
-  std::optional<TokenId> last = {};  // generated, and not in the cache yet
-  std::uint64_t reserved = 0;        // bytes ...
-  int reserved_tokens = 0;           // ... for so many tokens; 0: not begun
-  std::uint64_t stepped = 0;         // when it had its last token
+  std::unique_ptr<detail::Guessing> guessing;  // null: no guesses
+  std::optional<TokenId> last = {};            // generated, and not in the cache yet
+  std::uint64_t reserved = 0;                  // bytes ...
+  int reserved_tokens = 0;                     // ... for so many tokens; 0: not begun
+  std::uint64_t stepped = 0;                   // when it had its last token
   int overtaken = 0, cached = 0;
   bool paused = false, cancelled = false, done = false;
 
@@ -73,6 +74,7 @@ struct Batch::Impl {
   RowId next_id = 1;
   std::uint64_t steps = 0;
   std::size_t turn = 0;
+  PassTimes times;
   bool idle = true;
 
   Impl(std::shared_ptr<const LanguageModel> m, const text::Tokenizer& t, const BatchOptions& o)
@@ -100,13 +102,19 @@ struct Batch::Impl {
     sampling.begin(answer.prompt());
     auto cache = std::move(request.cache);
     if (!cache) cache = std::make_shared<CachedPrompt>(*model, cache_options(answer.options()));
-    return std::make_unique<Row>(
-        Row{next_id, std::move(answer), std::move(sampling), std::move(cache), request.adapter});
+    std::unique_ptr<detail::Guessing> guessing;
+    if (auto speculation =
+            make_speculation(*model, answer.options().speculation, {answer.options().sample, seed}))
+      guessing = std::make_unique<detail::Guessing>(std::move(speculation), ~seed);
+    return std::make_unique<Row>(Row{next_id,
+                                     std::move(answer),
+                                     std::move(sampling),
+                                     std::move(cache),
+                                     request.adapter,
+                                     std::move(guessing)});
   }
 
   void check(const Request& request) const {
-    if (request.options.speculation.kind != DraftKind::none)
-      throw UnsupportedError(describe("speculation", "rows of a batch do not guess"));
     for (auto& r : rows)
       if (request.cache && r->cache == request.cache)
         throw InputError(describe("cache", "another row uses it"));
@@ -217,12 +225,34 @@ struct Batch::Impl {
   }
 
   void step_rows(const std::vector<Row*>& group) {
+    PassLoad load{int(group.size()), 0};
+    for (Row* r : group) load.guessing += r->guessing != nullptr;
+    std::vector<Row*> fed;
     std::vector<detail::Feed> feeds;
+    int longest = 1;
     for (Row* r : group) {
-      feeds.push_back({r->cache.get(), {&*r->last, 1}, &r->sampling, r->adapter});
       r->stepped = steps;
+      std::span<const TokenId> tokens{&*r->last, 1};
+      if (r->guessing) alone(*r, [&] { tokens = propose(*r, load); });
+      if (r->done) continue;
+      fed.push_back(r);
+      longest = std::max(longest, int(tokens.size()));
+      feeds.push_back({r->cache.get(),
+                       tokens,
+                       &r->sampling,
+                       r->adapter,
+                       r->guessing.get(),
+                       r->guessing != nullptr});
     }
-    pass(group, feeds);
+    if (fed.empty()) return;
+    double seconds = pass(fed, feeds);
+    times.add(longest * int(fed.size()), seconds);
+  }
+
+  std::span<const TokenId> propose(Row& row, const PassLoad& load) {
+    int memory = row.reserved_tokens - int(row.cache->ids.size()) - row.guessing->unfed() + 1;
+    return row.guessing->propose(
+        row.cache->caches, std::min(row.answer.room(), memory), times, load);
   }
 
   /// One forward pass, and what its tokens say.  Returns the seconds that it took.
@@ -234,11 +264,10 @@ struct Batch::Impl {
     };
     try {
       auto tokens = detail::feed(*model, feeds);
-      auto token = tokens.begin();
       for (size_t i = 0; i < group.size(); ++i) {
         Row& r = *group[i];
         if (!r.generates()) r.answer.prefilled(r.cached, seconds());
-        if (feeds[i].sampling) take(r, *token++);
+        take(r, tokens[i]);
       }
     } catch (...) {
       fail(group, current_failure());
@@ -246,12 +275,23 @@ struct Batch::Impl {
     return seconds();
   }
 
-  void take(Row& row, const Token& token) {
+  /// Tokens behind the one that ends the row are nobody's.
+  void take(Row& row, const std::vector<Token>& tokens) {
     alone(row, [&] {
-      if (!row.generates() && !report(row)) return tell(row, row.answer.end(StopReason::cancelled));
-      ++counts.generated_tokens;
-      row.last = token.id;
-      tell(row, row.answer.take(token));
+      if (tokens.empty()) return;
+      bool first = !row.generates();
+      if (first && !report(row)) return tell(row, row.answer.end(StopReason::cancelled));
+      if (first && row.guessing) row.guessing->begin(tokens[0].id);
+      if (row.guessing) row.answer.speculated(row.guessing->stats());
+      int left = int(tokens.size());
+      for (auto& token : tokens) {
+        if (row.done) break;
+        --left;
+        ++counts.generated_tokens;
+        row.last = token.id;
+        tell(row, row.answer.take(token));
+      }
+      if (row.guessing) row.guessing->take_back(*row.cache, left);
     });
   }
 
@@ -297,6 +337,7 @@ struct Batch::Impl {
       if (other->id < row.id && !other->begun()) ++other->overtaken;
     reserve(row, row.first_tokens());
     row.cached = row.cache->keep_shared(*model, row.answer.prompt());
+    if (row.guessing && row.cached) row.guessing->consumed(row.cache->ids, {});
     int prompt = int(row.answer.prompt().size());
     row.cache->caches.reserve(std::min(row.first_tokens(), prompt + kGrowth));
   }
@@ -348,8 +389,11 @@ struct Batch::Impl {
       Row& r = *group[i];
       auto left = std::span(r.answer.prompt()).subspan(r.cache->ids.size());
       bool last = size_t(sizes[i]) == left.size();
-      feeds.push_back(
-          {r.cache.get(), left.first(size_t(sizes[i])), last ? &r.sampling : nullptr, r.adapter});
+      feeds.push_back({r.cache.get(),
+                       left.first(size_t(sizes[i])),
+                       last ? &r.sampling : nullptr,
+                       r.adapter,
+                       r.guessing.get()});
       counts.prompt_tokens += std::uint64_t(sizes[i]);
     }
     double seconds = pass(group, feeds);

@@ -110,14 +110,15 @@ Speculation::Speculation(std::unique_ptr<Drafter> drafter, int most, bool adapti
 int Speculation::worthwhile(const Sort& s,
                             int most,
                             const PassTimes& times,
-                            const PassLoad& others) const {
-  double likely = s.right / s.tried, all = 1, gain = others.gain + 1;
-  int tokens = others.tokens + 1, best = 0;
-  double best_rate = gain / times.of(tokens) * kPays;
+                            const PassLoad& load) const {
+  double likely = s.right / s.tried, all = 1, each = 1;
+  double best_rate = load.rows / times.of(load.rows) * kPays;
+  int best = 0;
   for (int n = 1; n <= most; ++n) {
     all *= likely;
-    gain += all;
-    double rate = gain / (times.of(tokens + n) + n * draft_each_);
+    each += all;
+    double gain = load.rows - load.guessing + load.guessing * each;
+    double rate = gain / (times.of(load.rows * (1 + n)) + load.guessing * n * draft_each_);
     if (rate > best_rate) best_rate = rate, best = n;
   }
   return best;
@@ -126,7 +127,7 @@ int Speculation::worthwhile(const Sort& s,
 Proposal Speculation::propose(TokenId next,
                               int room,
                               const PassTimes& times,
-                              const PassLoad& others) {
+                              const PassLoad& load) {
   int most = std::min(most_, room);
   if (most < 1) return {};
   auto start = std::chrono::steady_clock::now();
@@ -134,11 +135,11 @@ Proposal Speculation::propose(TokenId next,
   if (!sort) return {};
   sort_ = *sort;
   Sort& s = sorts_[sort_];
-  if (adaptive_ && (!times.known(others.tokens + 1) || ++since_plain_ > kPlain)) {
+  if (adaptive_ && (!times.known(load.rows) || ++since_plain_ > kPlain)) {
     since_plain_ = 0;
     return {};
   }
-  int n = adaptive_ ? worthwhile(s, most, times, others) : most;
+  int n = adaptive_ ? worthwhile(s, most, times, load) : most;
   if (n > 0) {
     s.wait = kShortestWait;
   } else {  // what was learned fades, so that a later guess that is right counts

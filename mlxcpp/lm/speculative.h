@@ -53,14 +53,14 @@ class PassTimes {
   double of(int tokens) const;  ///< 1 while nothing is known
 
  private:
-  static constexpr int kMost = 64;
+  static constexpr int kMost = 256;
   std::array<double, kMost + 1> seconds_{};  // 0: not known
 };
 
-/// What else a pass has in it: the tokens of other rows, and how many answers' tokens they expect.
+/// What a pass has in it: its rows, all as long as the longest, and those of them that guess, each
+/// perhaps as well as this one.
 struct PassLoad {
-  int tokens = 0;
-  double gain = 0;
+  int rows = 1, guessing = 1;
 };
 
 /// One row's guessing.
@@ -73,7 +73,7 @@ class Speculation {
   }
   /// At most `room` tokens after `next`: as many as are expected to pay, given what passes take
   /// and how often such guesses were right; now and then a few more, to learn whether that changed.
-  Proposal propose(TokenId next, int room, const PassTimes& times, const PassLoad& others = {});
+  Proposal propose(TokenId next, int room, const PassTimes& times, const PassLoad& load = {});
   /// How propose()'s guess went.
   void verified(const Proposal& guess, int accepted);
   const SpeculationStats& stats() const { return stats_; }
@@ -84,7 +84,7 @@ class Speculation {
     double right = 1, tried = 2;  // fading counts of guessed tokens
     int skipped = 0, wait = 16;   // chances left out, and after how many one is taken
   };
-  int worthwhile(const Sort& s, int most, const PassTimes& times, const PassLoad& others) const;
+  int worthwhile(const Sort& s, int most, const PassTimes& times, const PassLoad& load) const;
 
   std::unique_ptr<Drafter> drafter_;
   int most_;

@@ -163,14 +163,13 @@ Token Stepper::next(int room) {
 }
 
 void Stepper::finish() {
-  int ahead = std::exchange(fed_ahead_, false);
-  // Of what is not given out yet, the last one was never fed, nor what stands before a replay.
-  if (!ready_.empty()) ahead = std::max(int(ready_.size()) - guessing_->unfed(), 0);
+  if (guessing_) guessing_->take_back(*cache_, int(ready_.size()));
   ready_.clear();
+  if (!std::exchange(fed_ahead_, false)) return;
   pending_.reset();
-  if (ahead == 0 || !cache_->caches.trimmable()) return;
-  cache_->caches.trim({ahead});
-  cache_->ids.resize(cache_->ids.size() - ahead);
+  if (!cache_->caches.trimmable()) return;
+  cache_->caches.trim({1});
+  cache_->ids.pop_back();
 }
 
 }  // namespace mlxcpp::lm

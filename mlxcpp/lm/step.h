@@ -16,7 +16,6 @@
 
 namespace mlxcpp::lm {
 namespace detail {
-struct Choosing;
 class Guessing;  // guessing.h
 }  // namespace detail
 
@@ -69,7 +68,6 @@ class Stepper {
   // With guesses (step_speculative.cpp).
   Token next_guessed(int room);
   void guess_and_check(int room);
-  detail::Choosing choosing();
 
   std::shared_ptr<const LanguageModel> model_;
   std::shared_ptr<CachedPrompt> cache_;

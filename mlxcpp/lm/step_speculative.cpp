@@ -3,7 +3,6 @@
 #include "mlxcpp/lm/step.h"
 
 #include <mlx/memory.h>
-#include <mlx/ops.h>
 #include <mlx/transforms.h>
 
 #include <chrono>
@@ -37,35 +36,12 @@ void Stepper::guess_and_check(int room) {
   auto all = cache_->caches.arrays();
   all.push_back(scores);
   mx::eval(all);
-  auto tokens = guessing_->accept(scores, choosing());
+  auto tokens = guessing_->accept(scores, row_);
   guessing_->settle(*cache_, h);
   ready_.assign(tokens.begin(), tokens.end());
   times_.add(length,
              std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   if (++steps_ % 256 == 0) mx::clear_cache();
-}
-
-detail::Choosing Stepper::choosing() {
-  detail::Choosing how;
-  how.best = row_.takes_best();
-  how.own_draws = row_.has_mirostat();
-  how.sample = [this](const array& x) {
-    Sampled s = sample(x);
-    mx::eval(s.arrays());
-    return take(s);
-  };
-  how.probabilities = [this](const array& x, std::span<const TokenId> guess) {
-    std::vector<SampleRow> places{row_};
-    for (TokenId id : guess) {
-      places.push_back(places.back());
-      places.back().count(id);
-    }
-    std::vector<SampleRow*> rows;
-    for (auto& place : places) rows.push_back(&place);
-    return lm::probabilities(x, rows);
-  };
-  how.take = [this](TokenId id, const array& x) { return take_chosen(id, x, row_); };
-  return how;
 }
 
 }  // namespace mlxcpp::lm

@@ -25,45 +25,94 @@ Input padded(std::span<const Feed> feeds) {
           .lengths = std::move(lengths)};
 }
 
-/// (B, L, D) -> (R, 1, D): the last valid column of the rows that ask for a token.
+/// How many of a feed's last tokens need logits.
+int asked(const Feed& f) { return f.proposed ? f.guessing->asked() : f.sampling ? 1 : 0; }
+
+/// (B, L, D) -> (R, D): the columns that need logits, feed by feed.
 std::optional<array> asked_columns(const array& hidden, std::span<const Feed> feeds) {
   std::vector<int> at;
-  for (size_t i = 0; i < feeds.size(); ++i)
-    if (feeds[i].sampling) at.push_back(int(i) * hidden.shape(1) + int(feeds[i].tokens.size()) - 1);
+  for (size_t i = 0; i < feeds.size(); ++i) {
+    int begin = int(i) * hidden.shape(1), end = begin + int(feeds[i].tokens.size());
+    for (int column = end - asked(feeds[i]); column < end; ++column) at.push_back(column);
+  }
   if (at.empty()) return {};
-  if (int(at.size()) == hidden.shape(0) && hidden.shape(1) == 1) return hidden;
   array flat = mx::reshape(hidden, {-1, hidden.shape(2)});
-  return mx::expand_dims(mx::take(flat, array(at.data(), {int(at.size())}, mx::int32), 0), 1);
+  if (int(at.size()) == flat.shape(0)) return flat;
+  return mx::take(flat, array(at.data(), {int(at.size())}, mx::int32), 0);
+}
+
+/// The logits of a pass, and what is sampled of them before they are read.
+struct Outcome {
+  array logits;                    // (R, V)
+  std::vector<int> at;             // for each feed, its first row of them
+  std::optional<Sampled> sampled;  // of feeds that proposed nothing
+
+  Outcome(const array& columns, const LanguageModel& model, std::span<const Feed> feeds)
+      : logits(mx::squeeze(model.logits(mx::expand_dims(columns, 1)), 1)) {
+    std::vector<SampleRow*> rows;
+    std::vector<int> of;
+    int next = 0;
+    for (auto& f : feeds) {
+      at.push_back(next);
+      if (f.sampling && !f.proposed) rows.push_back(f.sampling), of.push_back(next);
+      next += asked(f);
+    }
+    if (rows.empty()) return;
+    bool all = int(rows.size()) == next;
+    array index(of.data(), {int(of.size())}, mx::int32);
+    sampled = sample(all ? logits : mx::take(logits, index, 0), rows);
+  }
+
+  void add_to(std::vector<array>* wanted, bool guesses) const {
+    if (sampled)
+      for (auto& a : sampled->arrays()) wanted->push_back(a);
+    if (guesses) wanted->push_back(logits);
+  }
+};
+
+/// (1, n, D) of row b.
+array states(const array& hidden, int b, int n) {
+  return mx::slice(hidden, {b, 0, 0}, {b + 1, n, hidden.shape(2)});
 }
 
 }  // namespace
 
-std::vector<Token> feed(const LanguageModel& model, std::span<const Feed> feeds) {
+std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const Feed> feeds) {
   std::vector<Caches*> parts;
   for (auto& f : feeds) parts.push_back(&f.cache->caches);
   Caches joint = Caches::together(parts);
   Input in = padded(feeds);
   for (auto& f : feeds) in.adapters.push_back(f.adapter.value_or(model.adapter_use().chosen));
   array hidden = model.hidden(in, joint);
-  for (auto& f : feeds) f.cache->ids.insert(f.cache->ids.end(), f.tokens.begin(), f.tokens.end());
 
-  std::vector<SampleRow*> rows;
-  for (auto& f : feeds)
-    if (f.sampling) rows.push_back(f.sampling);
   auto wanted = joint.arrays();
-  std::optional<Sampled> sampled;
+  std::optional<Outcome> outcome;
   if (auto columns = asked_columns(hidden, feeds)) {
-    sampled = sample(mx::squeeze(model.logits(*columns), 1), rows);
-    for (auto& a : sampled->arrays()) wanted.push_back(a);
+    outcome.emplace(*columns, model, feeds);
+    outcome->add_to(&wanted, std::ranges::any_of(feeds, &Feed::proposed));
   } else if (wanted.empty()) {
     wanted.push_back(hidden);  // a model that keeps nothing
   }
+  if (std::ranges::any_of(feeds, &Feed::guessing)) wanted.push_back(hidden);
   mx::eval(wanted);
 
-  std::vector<Token> tokens;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    tokens.push_back(sampled->token(int(i)));
-    rows[i]->push(tokens.back().id);
+  std::vector<std::vector<Token>> tokens(feeds.size());
+  int sampled = 0;
+  for (size_t i = 0; i < feeds.size(); ++i) {
+    const Feed& f = feeds[i];
+    array own = states(hidden, int(i), int(f.tokens.size()));
+    if (f.proposed) {
+      int from = outcome->at[i], V = outcome->logits.shape(1);
+      tokens[i] = f.guessing->accept(mx::slice(outcome->logits, {from, 0}, {from + asked(f), V}),
+                                     *f.sampling);
+      f.guessing->settle(*f.cache, own);
+      continue;
+    }
+    f.cache->ids.insert(f.cache->ids.end(), f.tokens.begin(), f.tokens.end());
+    if (f.guessing) f.guessing->consumed(f.tokens, own);
+    if (!f.sampling) continue;
+    tokens[i] = {outcome->sampled->token(sampled++)};
+    f.sampling->push(tokens[i][0].id);
   }
   return tokens;
 }

@@ -1,6 +1,7 @@
 // One forward pass over some rows of a batch: tokens in, the next tokens out.
 #pragma once
 
+#include "mlxcpp/lm/detail/guessing.h"
 #include "mlxcpp/lm/sample.h"
 #include "mlxcpp/lm/step.h"
 
@@ -16,11 +17,13 @@ struct Feed {
   std::span<const TokenId> tokens;  // at least one
   SampleRow* sampling;              // of the token that follows; null: it is not asked for
   std::optional<int> adapter = {};  // absent: the one that the model has chosen
+  Guessing* guessing = nullptr;     // is told of a prompt's tokens, or else
+  bool proposed = false;            // checks those that it proposed
 };
 
-/// Adds the tokens to the caches and evaluates all.  A token for each feed that has `sampling`,
-/// in their order, which is told of it.  When it throws, the caches of these rows can no longer be
-/// trusted.
-std::vector<Token> feed(const LanguageModel& model, std::span<const Feed> feeds);
+/// Adds the tokens to the caches and evaluates all.  For each feed the tokens that follow: none,
+/// one, or, where it proposed some, one or more.  The rows have then been told.  When it throws,
+/// the caches of these rows can no longer be trusted.
+std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const Feed> feeds);
 
 }  // namespace mlxcpp::lm::detail

@@ -17,47 +17,59 @@ array row_of(const array& x, int i) { return mx::slice(x, {i, 0}, {i + 1, x.shap
 std::span<const TokenId> Guessing::propose(const Caches& caches,
                                            int room,
                                            const PassTimes& times,
-                                           const PassLoad& others) {
+                                           const PassLoad& load) {
   guess_ = {};
   // Where tokens are fed again nothing is guessed, so that what has to be repeated never grows.
-  if (fed_.size() == 1) guess_ = speculation_->propose(fed_[0], room - 1, times, others);
+  if (fed_.size() == 1) guess_ = speculation_->propose(fed_[0], room - 1, times, load);
   mark_ = guess_.ids.empty() ? nullptr : caches.mark();
   fed_.insert(fed_.end(), guess_.ids.begin(), guess_.ids.end());
   return fed_;
 }
 
-std::vector<Token> Guessing::accept(const array& logits, const Choosing& choosing) {
-  std::vector<Token> tokens;
-  if (!guess_.probs.empty() && !choosing.own_draws) {
-    tokens = accept_drawn(logits, choosing);
-  } else if (choosing.best) {
-    tokens = accept_best(logits, choosing);
-  } else {
-    // A guess is kept where the row's own draw gives the same, so that the answer does not even
-    // depend on the guesses.  If the guess was not drawn, this is what rejection sampling does.
-    do {
-      tokens.push_back(choosing.sample(row_of(logits, int(tokens.size()))));
-    } while (tokens.size() <= guess_.ids.size() &&
-             tokens.back().id == guess_.ids[tokens.size() - 1]);
-  }
+std::vector<Token> Guessing::accept(const array& logits, SampleRow& row) {
+  bool drawn = !guess_.probs.empty() && !row.has_mirostat();
+  auto tokens = drawn              ? accept_drawn(logits, row)
+                : row.takes_best() ? accept_best(logits, row)
+                                   : accept_same(logits, row);
   accepted_ = int(tokens.size()) - 1;
   next_ = tokens.back().id;
   return tokens;
 }
 
-std::vector<Token> Guessing::accept_best(const array& logits, const Choosing& choosing) {
+/// A guess is kept where the row's own draw gives the same, so that the answer does not even depend
+/// on the guesses.  If the guess was not drawn, this is what rejection sampling does.
+std::vector<Token> Guessing::accept_same(const array& logits, SampleRow& row) const {
+  std::vector<Token> tokens;
+  SampleRow* one = &row;
+  do {
+    Sampled s = sample(row_of(logits, int(tokens.size())), {&one, 1});
+    mx::eval(s.arrays());
+    tokens.push_back(s.token(0));
+    row.push(tokens.back().id);
+  } while (tokens.size() <= guess_.ids.size() && tokens.back().id == guess_.ids[tokens.size() - 1]);
+  return tokens;
+}
+
+std::vector<Token> Guessing::accept_best(const array& logits, SampleRow& row) const {
   array ids = ops::argmax(logits);
   ids.eval();
   std::vector<Token> tokens;
   do {
     int at = int(tokens.size());
-    tokens.push_back(choosing.take(ids.data<std::uint32_t>()[at], row_of(logits, at)));
+    tokens.push_back(take_chosen(ids.data<std::uint32_t>()[at], row_of(logits, at), row));
   } while (tokens.size() <= guess_.ids.size() && tokens.back().id == guess_.ids[tokens.size() - 1]);
   return tokens;
 }
 
-std::vector<Token> Guessing::accept_drawn(const array& logits, const Choosing& choosing) {
-  array p = mx::contiguous(choosing.probabilities(logits, guess_.ids));
+std::vector<Token> Guessing::accept_drawn(const array& logits, SampleRow& row) {
+  std::vector<SampleRow> places{row};  // the row where all guesses before are kept
+  for (TokenId id : guess_.ids) {
+    places.push_back(places.back());
+    places.back().count(id);
+  }
+  std::vector<SampleRow*> rows;
+  for (auto& place : places) rows.push_back(&place);
+  array p = mx::contiguous(probabilities(logits, rows));
   p.eval();
   std::vector<std::vector<float>> target;
   for (std::int64_t i = 0, V = p.shape(1); i < p.shape(0); ++i)
@@ -66,7 +78,7 @@ std::vector<Token> Guessing::accept_drawn(const array& logits, const Choosing& c
   std::vector<Token> tokens;
   for (int i = 0; i <= verdict.accepted; ++i)
     tokens.push_back(
-        choosing.take(i < verdict.accepted ? guess_.ids[i] : verdict.next, row_of(logits, i)));
+        take_chosen(i < verdict.accepted ? guess_.ids[i] : verdict.next, row_of(logits, i), row));
   return tokens;
 }
 
@@ -86,6 +98,14 @@ void Guessing::settle(CachedPrompt& cache, const array& hidden) {
   }
   mark_ = nullptr;
   guess_ = {};
+}
+
+void Guessing::take_back(CachedPrompt& cache, int n) const {
+  // The last one was never fed, nor what is to be fed again.
+  int held = n - unfed();
+  if (held <= 0 || !cache.caches.trimmable()) return;
+  cache.caches.trim({held});
+  cache.ids.resize(cache.ids.size() - held);
 }
 
 }  // namespace mlxcpp::lm::detail

@@ -2,29 +2,15 @@
 // afterwards.  Whoever runs the pass does propose -> pass -> accept -> settle.
 #pragma once
 
+#include "mlxcpp/lm/sample.h"
 #include "mlxcpp/lm/speculative.h"
 #include "mlxcpp/lm/step.h"
 
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
 namespace mlxcpp::lm::detail {
-
-/// How the row chooses tokens.
-struct Choosing {
-  /// From logits (1, V): draws the row's next token, reads it, and remembers it.
-  std::function<Token(const array& logits)> sample;
-  /// What sample() would draw from at each of n places, where the guesses before it are kept:
-  /// (n, V) -> (n, V) float32.
-  std::function<array(const array& logits, std::span<const TokenId> guess)> probabilities;
-  /// Remembers a token that was chosen without sample(); `logits` (1, V) are those at its place.
-  std::function<Token(TokenId id, const array& logits)> take;
-  bool best = false;  // sample() takes the largest logit, and take() looks at nothing
-  /// What sample() draws from depends on the tokens that it drew before.
-  bool own_draws = false;
-};
 
 class Guessing {
  public:
@@ -43,15 +29,20 @@ class Guessing {
   std::span<const TokenId> propose(const Caches& caches,
                                    int room,
                                    const PassTimes& times,
-                                   const PassLoad& others = {});
+                                   const PassLoad& load = {});
   /// How many of the last tokens of that need logits.
   int asked() const { return int(guess_.ids.size()) + 1; }
-  /// From these logits (asked, V): the guesses that are kept, and one more token.
-  std::vector<Token> accept(const array& logits, const Choosing& choosing);
+  /// From these logits (asked, V): the guesses that are kept, and one more token, which the row has
+  /// then drawn and been told.
+  std::vector<Token> accept(const array& logits, SampleRow& row);
   /// Leaves in the cache what was kept; `hidden` (1, L, D) is of all that was fed.  A cache that
   /// can not forget single tokens is as before the pass, and the next one feeds again what was
   /// kept.
   void settle(CachedPrompt& cache, const array& hidden);
+
+  /// The last n tokens that accept() gave are not wanted: forgets those of them that the cache
+  /// holds, where it can.
+  void take_back(CachedPrompt& cache, int n) const;
 
   /// Chosen tokens that the cache does not hold.
   int unfed() const { return int(fed_.size()); }
@@ -59,8 +50,9 @@ class Guessing {
   std::uint64_t nbytes() const { return speculation_->nbytes(); }
 
  private:
-  std::vector<Token> accept_best(const array& logits, const Choosing& choosing);
-  std::vector<Token> accept_drawn(const array& logits, const Choosing& choosing);
+  std::vector<Token> accept_best(const array& logits, SampleRow& row) const;
+  std::vector<Token> accept_drawn(const array& logits, SampleRow& row);
+  std::vector<Token> accept_same(const array& logits, SampleRow& row) const;
 
   std::unique_ptr<Speculation> speculation_;
   Uniform uniform_;
