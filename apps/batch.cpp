@@ -9,6 +9,7 @@
 #include "apps/common/model.h"
 #include "apps/common/output.h"
 #include "apps/common/progress.h"
+#include "apps/common/speculation.h"
 #include "apps/verbs.h"
 #include "mlxcpp/lm/engine.h"
 
@@ -33,6 +34,7 @@ struct Flags {
   int max_rows = 16;
   std::uint64_t memory_limit = 0;
   LineDefaults lines;
+  SpeculationFlags speculation;
   Chatter chatter;
 };
 
@@ -88,7 +90,9 @@ class Run {
 
   /// On the engine's thread.
   lm::ModelContext load() {
-    auto context = load_model(flags_.model, flags_.chatter, flags_.weights, flags_.adapter_path);
+    auto context = load_model(
+        flags_.model, flags_.chatter, flags_.weights, flags_.adapter_path, flags_.speculation.mtp);
+    speculation_ = make_speculation_options(flags_.speculation, context, flags_.chatter);
     make_options(flags_.lines.flags, context.generation_defaults(), context.tokenizer());
     return context;
   }
@@ -118,6 +122,7 @@ class Run {
     job.answer.id = id_of(line.text);
     try {
       auto parsed = parse_line(line, flags_.lines, engine_->context());
+      parsed.request.options.speculation = speculation_;
       job.reply.emplace(engine_->submit(std::move(parsed.request)));
     } catch (const InputError&) {
       job.answer.failure = current_failure();
@@ -183,6 +188,7 @@ class Run {
   std::size_t done_ = 0, tokens_ = 0;
   bool source_ended_ = false;
   int exit_code_ = kExitDone;
+  lm::SpeculationOptions speculation_;  // made by load()
 };
 
 int run(const Flags& flags) {
@@ -236,6 +242,7 @@ Verb add_batch(CLI::App& command) {
                 "Prompts are continued, not answered")
       ->group("Prompt");
   add_generation_flags(*app, flags->lines.flags);
+  add_speculation_flags(*app, flags->speculation);
   add_chatter_flags(*app, flags->chatter, false);
   return {app, [flags] { return run(*flags); }};
 }

@@ -94,6 +94,20 @@ TEST_F(BatchVerb, gives_tokens_and_log_probabilities_where_asked) {
   for (float p : line.logprobs) EXPECT_LE(p, 0);
 }
 
+TEST_F(BatchVerb, answers_the_same_with_guesses) {
+  write(input, kThree);
+  length = "30";
+  auto want = run(batch()).out;
+  EXPECT_EQ(lines_of(want).size(), 3u);
+  for (Args how : {Args{"--prompt-lookup"}, Args{"--draft-model", tiny_model().string()}}) {
+    how.push_back("--always-draft");
+    auto got = lines_of(run(batch(how)).out), plain = lines_of(want);
+    ASSERT_EQ(got.size(), plain.size());
+    for (size_t i = 0; i < got.size(); ++i)
+      if (i != 2 || how[0] == "--prompt-lookup") EXPECT_EQ(got[i].text, plain[i].text) << how[0];
+  }
+}
+
 TEST_F(BatchVerb, reads_standard_input) {
   input = "-";
   Ran ran = run(batch(), {.input = kThree});
