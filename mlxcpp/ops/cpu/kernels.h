@@ -12,13 +12,15 @@
 namespace mlxcpp::cpu {
 
 /// Activations as 16-bit integers, one scale for each kChunk columns, so that products with integer
-/// codes are exact.  Columns are padded with zeros to a multiple of kChunk.  quantised.h makes
+/// codes are exact.  Columns are padded with zeros to a multiple of kPadded.  quantised.h makes
 /// them.
 struct QuantisedRows {
-  enum { kChunk = 64, kLevels = 3 };
+  enum { kChunk = 64, kPadded = 128, kLevels = 3 };
   int rows = 0, columns = 0, padded = 0;
-  // (rows, padded): number = (256 high + low) * scale.  Split: the even columns of a chunk first.
-  signed char *high = nullptr, *low = nullptr, *high_split = nullptr, *low_split = nullptr;
+  // (rows, padded): number = (256 high + low) * scale.  Split: the even columns first; halves: the
+  // first sixteen of each 32 first; of as many columns as the tier multiplies together.
+  signed char *high = nullptr, *low = nullptr, *high_split = nullptr, *low_split = nullptr,
+              *high_halves = nullptr, *low_halves = nullptr;
   /// 256 high + low; of a chunk the first eight columns of each sixteen, then the others.
   short* wide = nullptr;
   /// (rows, group_stride): for each 16, 32 and 64 columns their scale, and the sum of the numbers.

@@ -235,20 +235,22 @@ inline uint64_t half_at(const uint8_t* p) {
   memcpy(&h, p, 2);
   return h;
 }
-inline F gather_f16(const uint8_t* p, int stride, int n) {
+template <int kBytes>
+inline F gather_f16(const uint8_t* p, int n) {
   uint64_t t[2] = {};
   if (n == kWidth) {
-    for (int i = 0; i < 2; ++i, p += 4 * stride)
-      t[i] = half_at(p) | half_at(p + stride) << 16 | half_at(p + 2 * stride) << 32 |
-             half_at(p + 3 * stride) << 48;
+    for (int i = 0; i < 2; ++i, p += 4 * kBytes)
+      t[i] = half_at(p) | half_at(p + kBytes) << 16 | half_at(p + 2 * kBytes) << 32 |
+             half_at(p + 3 * kBytes) << 48;
   } else {
-    for (int i = 0; i < n; ++i) t[i / 4] |= half_at(p + i * stride) << 16 * (i % 4);
+    for (int i = 0; i < n; ++i) t[i / 4] |= half_at(p + i * kBytes) << 16 * (i % 4);
   }
   return {_mm256_cvtph_ps(_mm_set_epi64x((long long)t[1], (long long)t[0]))};
 }
-inline void gather_two_f16(const uint8_t* p, int stride, int n, float* a, float* b) {
-  store(a, gather_f16(p, stride, n));
-  store(b, gather_f16(p + 2, stride, n));
+template <int kBytes>
+inline void gather_two_f16(const uint8_t* p, int n, F* a, F* b) {
+  *a = gather_f16<kBytes>(p, n);
+  *b = gather_f16<kBytes>(p + 2, n);
 }
 inline void eight(uint64_t codes, float offset, float d, float times, float* s, float* z) {
   __m256i u = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)codes));
@@ -259,6 +261,12 @@ inline void eight(uint64_t codes, float offset, float d, float times, float* s, 
 inline const uint8_t* bytes_part(const uint8_t* p, int n, uint8_t fill, uint8_t* t) {
   for (int i = 0; i < kWidth; ++i) t[i] = i < n ? p[i] : fill;
   return t;
+}
+
+constexpr bool kMerges = false;  // blocks_avx512.inl
+/// The sum of each, times `factor`.
+inline void sum_four(F a, F b, F c, F d, float factor, float* y) {
+  y[0] = sum(a) * factor, y[1] = sum(b) * factor, y[2] = sum(c) * factor, y[3] = sum(d) * factor;
 }
 
 }  // namespace

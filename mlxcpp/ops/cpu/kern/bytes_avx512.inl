@@ -189,20 +189,6 @@ inline F load_bf16_part(const void* p, int n) {
   __m512i u = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first(n), p));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(u, 16))};
 }
-/// The first n of the words of 32 bits that lie `stride` bytes apart.
-inline __m512i gather_words(const uint8_t* p, int stride, int n) {
-  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  __m512i at = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(stride));
-  return _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), first(n), at, p, 1);
-}
-inline F gather_f16(const uint8_t* p, int stride, int n) {
-  return {_mm512_cvtph_ps(_mm512_cvtepi32_epi16(gather_words(p, stride, n)))};
-}
-inline void gather_two_f16(const uint8_t* p, int stride, int n, float* a, float* b) {
-  __m512i words = gather_words(p, stride, n);
-  _mm512_storeu_ps(a, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words)));
-  _mm512_storeu_ps(b, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(words, 16))));
-}
 inline void eight(uint64_t codes, float offset, float d, float times, float* s, float* z) {
   __m256i u = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)codes));
   __m256 x = _mm256_sub_ps(_mm256_cvtepi32_ps(u), _mm256_set1_ps(offset));

@@ -187,17 +187,20 @@ inline F load_bf16_part(const void* p, int n) {
   memcpy(t, p, 2 * n);
   return load_bf16(t);
 }
-/// n numbers that lie `stride` bytes apart.
-inline F gather_f16(const uint8_t* p, int stride, int n) {
+/// n numbers, the first of blocks of kBytes.
+template <int kBytes>
+inline F gather_f16(const uint8_t* p, int n) {
   uint16_t t[kWidth] = {};
-  for (int i = 0; i < n; ++i) memcpy(t + i, p + i * stride, 2);
+  for (int i = 0; i < n; ++i) memcpy(t + i, p + i * kBytes, 2);
   return load_f16(t);
 }
-/// s = (code - offset) * d of eight codes; z, where wanted, is so many times s.
-inline void gather_two_f16(const uint8_t* p, int stride, int n, float* a, float* b) {
-  store(a, gather_f16(p, stride, n));
-  store(b, gather_f16(p + 2, stride, n));
+/// The first two.
+template <int kBytes>
+inline void gather_two_f16(const uint8_t* p, int n, F* a, F* b) {
+  *a = gather_f16<kBytes>(p, n);
+  *b = gather_f16<kBytes>(p + 2, n);
 }
+/// s = (code - offset) * d of eight codes; z, where wanted, is so many times s.
 inline void eight(uint64_t codes, float offset, float d, float times, float* s, float* z) {
   uint8_t t[8];
   memcpy(t, &codes, 8);
@@ -211,6 +214,12 @@ inline void eight(uint64_t codes, float offset, float d, float times, float* s, 
 inline const uint8_t* bytes_part(const uint8_t* p, int n, uint8_t fill, uint8_t* t) {
   for (int i = 0; i < kWidth; ++i) t[i] = i < n ? p[i] : fill;
   return t;
+}
+
+constexpr bool kMerges = false;  // blocks_avx512.inl
+/// The sum of each, times `factor`.
+inline void sum_four(F a, F b, F c, F d, float factor, float* y) {
+  y[0] = sum(a) * factor, y[1] = sum(b) * factor, y[2] = sum(c) * factor, y[3] = sum(d) * factor;
 }
 
 }  // namespace

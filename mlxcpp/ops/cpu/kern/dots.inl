@@ -17,16 +17,29 @@ constexpr int bytes_of(int columns) {
   return T::kStep * columns / 64;
 }
 
-inline Planes planes_of(const QuantisedRows& x, long at, bool split) {
-  return {(const int8_t*)(split ? x.high_split : x.high) + at,
-          (const int8_t*)(split ? x.low_split : x.low) + at,
-          x.wide + at};
+template <class T>
+inline Planes planes_of(const QuantisedRows& x, long at) {
+  const signed char* high = T::kSplit ? x.high_split : T::kMerged ? x.high_halves : x.high;
+  const signed char* low = T::kSplit ? x.low_split : T::kMerged ? x.low_halves : x.low;
+  return {(const int8_t*)high + at, (const int8_t*)low + at, x.wide + at};
+}
+
+/// Of blocks of 256 columns: n groups from `first` on, the first of a block; zeros up to a multiple
+/// of kWidth.
+template <class T>
+inline void scales_of_blocks(const Matrix& w, int row, int first, int n, float* s, float* z) {
+  constexpr int kGroups = 4 * T::kPer;
+  const uint8_t* p = row_of(w, row) + (long)(first / kGroups) * T::kStep;
+  int i = 0;
+  for (; i < n; i += kGroups, p += T::kStep) T::block_scales(p, s + i, z + i);
+  for (; i % kWidth; ++i) s[i] = z[i] = 0;
 }
 
 /// R rows of weights with M of activations, in steps over all columns.
 template <class T, int M, int R>
 struct Walk {
   enum { kGroups = kSegment * T::kPer };
+  explicit Walk(const QuantisedRows& rows) : x(rows) {}
   const QuantisedRows& x;
   long x_row[M];  // where the rows of activations begin; the last may be there twice
   alignas(64) float scales[R][M][kGroups];
@@ -36,17 +49,33 @@ struct Walk {
       const Matrix& w, const int* rows, int from, int to, F (&acc)[R][M]) {
     int first = from * T::kPer, n = to * T::kPer, all = w.columns / (64 / T::kPer);
     n = (n < all ? n : all) - first;
-    alignas(64) float s[kGroups], z[kGroups];
-    for (int r = 0; r < R; ++r) {
-      T::scales(w, rows[r], first, n, s, z);
-      for (int m = 0; m < M; ++m) {
-        long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + first;
-        const float *xs = x.scales[kLevel<T>] + group, *sums = x.sums[kLevel<T>] + group;
-        for (int i = 0; i < n; i += kWidth) {
-          store(scales[r][m] + i, load(s + i) * load(xs + i));
-          acc[r][m] = fma(load(z + i), load(sums + i), acc[r][m]);
-        }
+    if constexpr (T::kPhases == 1) {
+      int i = 0;
+      for (; i + kWidth <= n; i += kWidth) decode_some(w, rows, first, i, kWidth, acc);
+      if (i < n) decode_some(w, rows, first, i, n - i, acc);
+    } else {
+      for (int r = 0; r < R; ++r) {
+        alignas(64) float s[kGroups], z[kGroups];
+        scales_of_blocks<T>(w, rows[r], first, n, s, z);
+        for (int i = 0; i < n; i += kWidth) keep_scales(r, first, i, load(s + i), load(z + i), acc);
       }
+    }
+  }
+  MLXCPP_INLINE void decode_some(
+      const Matrix& w, const int* rows, int first, int i, int n, F (&acc)[R][M]) {
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      F s, z;
+      T::scales(w, rows[r], first + i, n, &s, &z);
+      keep_scales(r, first, i, s, z, acc);
+    }
+  }
+  MLXCPP_INLINE void keep_scales(int r, int first, int i, F s, F z, F (&acc)[R][M]) {
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) {
+      long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + first + i;
+      store(scales[r][m] + i, s * load(x.scales[kLevel<T>] + group));
+      acc[r][m] = fma(z, load(x.sums[kLevel<T>] + group), acc[r][m]);
     }
   }
 
@@ -57,21 +86,55 @@ struct Walk {
       for (int m = 0; m < M; ++m)
         acc[r][m] = accumulate<T::kPer, T::kSplit>(
             acc[r][m],
-            dot<T::kBig>(codes, planes_of(x, x_row[m] + 64L * at, T::kSplit)),
+            dot<T::kBig>(codes, planes_of<T>(x, x_row[m] + 64L * at)),
             scales[r][m] + in_segment * T::kPer);
     }
   }
 
+  /// Two chunks whose codes are halves of bytes; fewer columns where there are no more.
+  MLXCPP_INLINE void merged(
+      const uint8_t* const* from, int columns, int at, int in_segment, F (&acc)[R][M]) {
+#if defined(__AVX512F__)
+    for (int r = 0; r < R; ++r) {
+      Bytes b = columns == 128 ? T::halves(from[r]) : T::halves_part(from[r], columns);
+      Bytes low = T::low(b), high = T::high(b);
+      for (int m = 0; m < M; ++m)
+        acc[r][m] = accumulate_both<T::kPer>(
+            acc[r][m],
+            dot_both<T::kBig>(low, high, planes_of<T>(x, x_row[m] + 64L * at)),
+            scales[r][m] + in_segment * T::kPer);
+    }
+#endif
+  }
+
+  /// One chunk, rows two by two.
+  MLXCPP_INLINE void paired(const uint8_t* const* from, int at, int in_segment, F (&acc)[R][M]) {
+#if defined(__AVX512F__)
+    for (int r = 0; r + 1 < R; r += 2) {
+      Bytes b = T::halves_pair(from[r], from[r + 1]), low = T::low(b), high = T::high(b);
+      for (int m = 0; m < M; ++m) {
+        Ints d = dot_pair<T::kBig>(low, high, planes_of<T>(x, x_row[m] + 64L * at));
+        const float *s = scales[r][m], *t = scales[r + 1][m];
+        int i = in_segment * T::kPer;
+        accumulate_pair<T::kPer>(acc[r][m], acc[r + 1][m], d, s + i, t + i);
+      }
+    }
+#endif
+  }
+
   MLXCPP_INLINE void step(const uint8_t** p, int at, int in_segment, F (&acc)[R][M]) {
-    chunk<0>(p, at, in_segment, acc);
+    if constexpr (T::kMerged)
+      merged(p, 128, at, in_segment, acc);
+    else
+      chunk<0>(p, at, in_segment, acc);
     if constexpr (T::kPhases == 4) {
       chunk<1>(p, at + 1, in_segment + 1, acc);
       chunk<2>(p, at + 2, in_segment + 2, acc);
       chunk<3>(p, at + 3, in_segment + 3, acc);
     }
     for (int r = 0; r < R; ++r) {
-      for (int b = 0; b < T::kStep; b += 64) __builtin_prefetch(p[r] + kAhead + b);
-      p[r] += T::kStep;
+      for (int b = 0; b == 0 || b + 64 <= kBytes; b += 64) __builtin_prefetch(p[r] + kAhead + b);
+      p[r] += kBytes;
     }
   }
 
@@ -88,30 +151,38 @@ struct Walk {
     chunk<0>(from, at, in_segment, acc);
   }
 
-  enum { kAhead = 2048 };
+  enum {
+    kAhead = 2048,
+    kChunks = T::kMerged ? 2 : T::kPhases,  // of a step
+    kBytes = T::kMerged ? 2 * T::kStep : T::kStep
+  };
   MLXCPP_INLINE void run(const Matrix& w, const int* rows, F (&out)[R][M]) {
     const uint8_t* p[R];
-    F acc[R][M], odd[R][M];  // steps in turn, so that one need not wait for the other
+    F acc[R][M];
     for (int m = 0; m < M; ++m) x_row[m] = (long)(m < x.rows ? m : x.rows - 1) * x.padded;
     for (int r = 0; r < R; ++r) {
       p[r] = row_of(w, rows[r]);
-      for (int m = 0; m < M; ++m) acc[r][m] = odd[r][m] = zero();
+      for (int m = 0; m < M; ++m) acc[r][m] = zero();
     }
     int full = w.columns / 64, tail = w.columns % 64, chunks = full + (tail != 0);
     for (int from = 0; from < chunks; from += kSegment) {
       int to = from + kSegment < chunks ? from + kSegment : chunks, c = from;
       decode_scales(w, rows, from, to, acc);
       int end = to < full ? to : full;
-      for (; c + 2 * T::kPhases <= end; c += 2 * T::kPhases) {
-        step(p, c, c - from, acc);
-        step(p, c + T::kPhases, c - from + T::kPhases, R * M == 1 ? odd : acc);
-      }
-      for (; c + T::kPhases <= end; c += T::kPhases) step(p, c, c - from, acc);
-      if constexpr (T::kPhases == 1)
+#pragma GCC unroll 2
+      for (; c + kChunks <= end; c += kChunks) step(p, c, c - from, acc);
+      if constexpr (T::kMerged)
+        if (c < to) {
+          if (R % 2 == 0 && w.columns - 64 * c == 64)
+            paired(p, c, c - from, acc);
+          else
+            merged(p, w.columns - 64 * c, c, c - from, acc);
+        }
+      if constexpr (T::kPhases == 1 && !T::kMerged)
         if (c < to) rest(p, tail, c, c - from, acc);
     }
     for (int r = 0; r < R; ++r)
-      for (int m = 0; m < M; ++m) out[r][m] = R * M == 1 ? acc[r][m] + odd[r][m] : acc[r][m];
+      for (int m = 0; m < M; ++m) out[r][m] = acc[r][m];
   }
 };
 
@@ -122,13 +193,39 @@ void some_dots(const Matrix& w, const QuantisedRows& x, int from, int to, float*
   for (int n = from; n < to; n += R) {
     int rows[R];
     for (int r = 0; r < R; ++r) rows[r] = n + r < to ? n + r : to - 1;
-    Walk<T, M, R> walk = {.x = x};
+    Walk<T, M, R> walk(x);
     F sums[R][M];
     walk.run(w, rows, sums);
-    for (int r = 0; r < R; ++r)
-      for (int m = 0; m < M; ++m) {
-        if (n + r < to && m < x.rows) y[m * stride + n + r] = sum(sums[r][m]) * w.factor;
-      }
+    for (int m = 0; m < M && m < x.rows; ++m) {
+      float* out = y + m * stride + n;
+      float t[4];
+      bool direct = R == 4 && n + R <= to;
+      if constexpr (kMerges || R == 4)  // the same order of sums for any number of rows
+        sum_four(sums[0][m],
+                 sums[R > 1 ? 1 : 0][m],
+                 sums[R > 2 ? 2 : 0][m],
+                 sums[R > 3 ? 3 : 0][m],
+                 w.factor,
+                 direct ? out : t);
+      else
+        for (int r = 0; r < R; ++r) t[r] = sum(sums[r][m]) * w.factor;
+      for (int r = 0; r < R && !direct; ++r)
+        if (n + r < to) out[r] = t[r];
+    }
+  }
+}
+
+/// Of `columns` columns of a row, as many as scales() gives at once.
+template <class T>
+inline void scales_from(const Matrix& w, int row, int column, int columns, float* s, float* z) {
+  constexpr int kGroup = 64 / T::kPer;
+  int first = column / kGroup, n = (columns + kGroup - 1) / kGroup;
+  if constexpr (T::kPhases == 4) {
+    scales_of_blocks<T>(w, row, first, n, s, z);
+  } else {
+    F fs, fz;
+    T::scales(w, row, first, n, &fs, &fz);
+    store(s, fs), store(z, fz);
   }
 }
 
@@ -136,13 +233,14 @@ void some_dots(const Matrix& w, const QuantisedRows& x, int from, int to, float*
 template <class T>
 void some_numbers(const Matrix& w, int row, int column, int count, float* out) {
   constexpr int kBlock = 64 * T::kPhases, kGroups = T::kPer * T::kPhases, kGroup = 64 / T::kPer;
+  constexpr int kSpan = T::kPhases == 1 ? kWidth * kGroup : kBlock;  // columns of one scales_from()
   const uint8_t* p = row_of(w, row) + (long)column / kBlock * T::kStep;
   if constexpr (T::kPhases == 1) p += bytes_of<T>(column % kBlock);
+  alignas(64) float s[kGroups > kWidth ? kGroups : kWidth], z[kGroups > kWidth ? kGroups : kWidth];
   for (int c = 0; c < count; c += kBlock, p += T::kStep) {
     int n = count - c < kBlock ? count - c : kBlock;
-    alignas(64) float s[kGroups > kWidth ? kGroups : kWidth],
-        z[kGroups > kWidth ? kGroups : kWidth];
-    T::scales(w, row, (column + c) / kGroup, (n + kGroup - 1) / kGroup, s, z);
+    if (c % kSpan == 0)
+      scales_from<T>(w, row, column + c, count - c < kSpan ? count - c : kSpan, s, z);
     const uint8_t* from = p;
     uint8_t t[T::kPhases == 1 ? 128 : 1] = {};
     if constexpr (T::kPhases == 1)
@@ -156,8 +254,10 @@ void some_numbers(const Matrix& w, int row, int column, int count, float* out) {
       keep(T::template codes<3>(from), 192);
     }
     F factor = set(w.factor);
+    const float *cs = s + c % kSpan / kGroup, *cz = z + c % kSpan / kGroup;
     for (int i = 0; i < n; i += kWidth)
-      store(out + c + i, fma(load_u8(codes + i), set(s[i / kGroup]), set(z[i / kGroup])) * factor);
+      store(out + c + i,
+            fma(load_u8(codes + i), set(cs[i / kGroup]), set(cz[i / kGroup])) * factor);
   }
 }
 
@@ -170,10 +270,11 @@ struct Dots {
   long stride;
   template <class T>
   void run() const {
-    if (x.rows == 1 && w.columns < 1024) return some_dots<T, 1, 4>(w, x, from, to, y, stride);
-    if (x.rows == 1) return some_dots<T, 1, 1>(w, x, from, to, y, stride);
-    if (x.rows == 2) return some_dots<T, 2, 1>(w, x, from, to, y, stride);
-    some_dots<T, kMaxRows, 1>(w, x, from, to, y, stride);
+    // Rows of weights that are multiplied together share the loads of activations.
+    constexpr int kTwo = kMerges ? 4 : 1, kMany = kMerges ? 2 : 1;
+    if (x.rows == 1) return some_dots<T, 1, 4>(w, x, from, to, y, stride);
+    if (x.rows == 2) return some_dots<T, 2, kTwo>(w, x, from, to, y, stride);
+    some_dots<T, kMaxRows, kMany>(w, x, from, to, y, stride);
   }
 };
 struct Numbers {

@@ -22,19 +22,12 @@ inline float f16_at(const uint8_t* p) {
 /// Blocks of 32 columns: a scale in front, and perhaps a zero.
 template <int kBytes, int kOffset>  // kOffset: of the codes; 0: with a zero
 struct Blocks {
-  enum { kPer = 2, kStep = 2 * kBytes, kPhases = 1, kSplit = false };
-  static void scales(const Matrix& w, int row, int first, int n, float* s, float* z) {
+  enum { kPer = 2, kStep = 2 * kBytes, kPhases = 1, kSplit = false, kMerged = false };
+  static void scales(const Matrix& w, int row, int first, int n, F* s, F* z) {
     const uint8_t* p = row_of(w, row) + (long)first * kBytes;
-    for (int i = 0; i < n; i += kWidth, p += kWidth * kBytes) {
-      int count = n - i < kWidth ? n - i : kWidth;
-      if constexpr (kOffset == 0) {
-        gather_two_f16(p, kBytes, count, s + i, z + i);
-        continue;
-      }
-      F d = gather_f16(p, kBytes, count);  // reads two bytes of the codes, too
-      store(s + i, d);
-      store(z + i, d * set(-kOffset));
-    }
+    if constexpr (kOffset == 0) return gather_two_f16<kBytes>(p, n, s, z);
+    *s = gather_f16<kBytes>(p, n);
+    *z = *s * set(-kOffset);
   }
 };
 template <int kBytes>
@@ -45,14 +38,33 @@ template <int kBytes>
 inline Bytes fifth_bits(const uint8_t* p) {
   return bits(word_at(p) | (uint64_t)word_at(p + kBytes) << 32, 16);
 }
-struct Q4_0 : Blocks<18, 8> {
+/// Of a block, the low halves of sixteen bytes and then the high ones.
+template <int kBytes, int kOffset>
+struct NibbleBlocks : Blocks<kBytes, kOffset> {
+  enum { kMerged = kMerges };
+  static Bytes low(Bytes b) { return Nibbles::low(b); }
+  static Bytes high(Bytes b) { return Nibbles::high(b); }
+#if defined(__AVX512F__)
+  static Bytes halves(const uint8_t* p) { return four16<kBytes>(p + kBytes - 16); }
+  static Bytes halves_part(const uint8_t* p, int columns) {
+    return some16<kBytes>(p + kBytes - 16, columns / 32);
+  }
+  static Bytes halves_pair(const uint8_t* p, const uint8_t* q) {
+    return pair_of_two16<kBytes>(p + kBytes - 16, q + kBytes - 16);
+  }
+#endif
+};
+alignas(16) const uint8_t kPlain[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+struct Q4_0 : NibbleBlocks<18, 8> {
+  static constexpr const uint8_t* kBook = kPlain;
   enum { kBig = false };
   template <int>
   static Bytes codes(const uint8_t* p) {
     return nibbles<18>(p + 2);
   }
 };
-struct Q4_1 : Blocks<20, 0> {
+struct Q4_1 : NibbleBlocks<20, 0> {
+  static constexpr const uint8_t* kBook = kPlain;
   enum { kBig = false };
   template <int>
   static Bytes codes(const uint8_t* p) {
@@ -83,8 +95,15 @@ struct Q8_0 : Blocks<34, 128> {
 /// The code book of IQ4, from -127 on.
 alignas(16) const uint8_t kIq4[16] = {
     0, 23, 44, 62, 78, 92, 105, 117, 128, 140, 152, 165, 180, 196, 216, 240};
-struct Iq4Nl : Blocks<18, 127> {
-  enum { kBig = true };
+struct Iq4Nl : NibbleBlocks<18, 127> {
+  static constexpr const uint8_t* kBook = kIq4;
+#if defined(__AVX512VNNI__)
+  enum {kBig = true};
+#else
+  enum { kBig = true, kMerged = false };  // other products of big codes know one order only
+#endif
+  static Bytes low(Bytes b) { return lookup(Nibbles::low(b), kIq4); }
+  static Bytes high(Bytes b) { return lookup(Nibbles::high(b), kIq4); }
   template <int>
   static Bytes codes(const uint8_t* p) {
     return lookup(nibbles<18>(p + 2), kIq4);
@@ -94,13 +113,7 @@ struct Iq4Nl : Blocks<18, 127> {
 /// Blocks of 256 columns: T decodes the scales of one.
 template <class T, int kBytes, int kPerChunk>
 struct SuperBlocks {
-  enum { kPer = kPerChunk, kStep = kBytes, kPhases = 4, kSplit = false };
-  static void scales(const Matrix& w, int row, int first, int n, float* s, float* z) {
-    const uint8_t* p = row_of(w, row) + (long)(first / (4 * kPer)) * kBytes;
-    int i = 0;
-    for (; i < n; i += 4 * kPer, p += kBytes) T::block_scales(p, s + i, z + i);
-    for (; i % kWidth; ++i) s[i] = z[i] = 0;
-  }
+  enum { kPer = kPerChunk, kStep = kBytes, kPhases = 4, kSplit = false, kMerged = false };
 };
 
 inline uint64_t pair_of(uint32_t low, uint32_t high) { return low | (uint64_t)high << 32; }

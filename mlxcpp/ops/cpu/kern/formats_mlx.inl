@@ -3,8 +3,12 @@
 //   kStep      bytes of kPhases times 64 columns
 //   kSplit     the order in which codes() gives them
 //   kBig       codes may be above 127
+//   kMerged    the tier multiplies 128 columns together, whose codes are halves of bytes:
+//              halves() gives these bytes, halves_part() of fewer columns, halves_pair() of 64
+//              columns of two rows, low() and high() codes
 //   codes<i>   the codes of the i-th 64 columns of a step
-//   scales     of n groups from `first` on: something finite follows, up to a multiple of kWidth
+//   scales     of n groups from `first` on, at most kWidth; zeros, or what is finite, beyond them.
+//              Blocks of 256 columns have block_scales instead, of one of them
 // and its numbers are code * scale + zero, times Matrix::factor.
 namespace mlxcpp::cpu {
 namespace {
@@ -27,37 +31,49 @@ inline const uint8_t* scales_of(const Matrix& w, int row) {
 }
 
 /// Of groups of 128 columns: each number for two times 64.  `first` is even.
-inline void twice(Number type, const uint8_t* p, int first, int n, float* out) {
-  constexpr int kHalf = kWidth / 2;
-  float t[kWidth];
-  for (int i = 0; i < n; i += kWidth) {
-    int left = (n - i + 1) / 2;
-    store(t, load_numbers(type, p, (first + i) / 2, left < kHalf ? left : kHalf));
-    for (int k = 0; k < kHalf; ++k) out[i + 2 * k] = out[i + 2 * k + 1] = t[k];
-  }
+inline F twice(Number type, const uint8_t* p, int first, int n) {
+  float t[kWidth], out[kWidth];
+  store(t, load_numbers(type, p, first / 2, (n + 1) / 2));
+  for (int k = 0; k < kWidth; ++k) out[k] = t[k / 2];
+  return load(out);
 }
 
+/// Halves of bytes as they are; even columns in the low ones.
+struct Nibbles {
+  static Bytes low(Bytes b) { return b & 15; }
+  static Bytes high(Bytes b) { return right<4, 4, 4, 4>(b) & 15; }
+#if defined(__AVX512F__)
+  static Bytes halves(const uint8_t* p) { return load64(p); }
+  static Bytes halves_part(const uint8_t* p, int columns) { return load64_part(p, columns / 2); }
+  static Bytes halves_pair(const uint8_t* p, const uint8_t* q) { return join32(p, q); }
+#endif
+};
+
 template <int kBits, int kPerChunk>
-struct Affine {
-  enum { kPer = kPerChunk, kStep = 8 * kBits, kPhases = 1, kSplit = kBits == 4, kBig = kBits == 8 };
+struct Affine : Nibbles {
+  enum {
+    kPer = kPerChunk,
+    kStep = 8 * kBits,
+    kPhases = 1,
+    kSplit = kBits == 4,
+    kBig = kBits == 8,
+    kMerged = kMerges && kBits == 4
+  };
   template <int>
   static Bytes codes(const uint8_t* p) {
     if constexpr (kBits == 4) return right<0, 0, 4, 4>(twice32(p)) & 15;
     if constexpr (kBits == 8) return load64(p);
     if constexpr (kBits != 4 && kBits != 8) return stream<kBits>(p);
   }
-  static void scales(const Matrix& w, int row, int first, int n, float* s, float* z) {
+  static void scales(const Matrix& w, int row, int first, int n, F* s, F* z) {
     const uint8_t *p = scales_of(w, row), *q = (const uint8_t*)w.zeros + row * w.scale_row_bytes;
     if (kPer == 1 && w.group > 64) {
-      twice(w.scale_type, p, first, n, s);
-      twice(w.scale_type, q, first, n, z);
+      *s = twice(w.scale_type, p, first, n);
+      *z = twice(w.scale_type, q, first, n);
       return;
     }
-    for (int i = 0; i < n; i += kWidth) {
-      int count = n - i < kWidth ? n - i : kWidth;
-      store(s + i, load_numbers(w.scale_type, p, first + i, count));
-      store(z + i, load_numbers(w.scale_type, q, first + i, count));
-    }
+    *s = load_numbers(w.scale_type, p, first, n);
+    *z = load_numbers(w.scale_type, q, first, n);
   }
 };
 
@@ -65,22 +81,27 @@ struct Affine {
 alignas(16) const uint8_t kE2m1[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 
 template <int kPerChunk, F (*kLoad)(const uint8_t*), int kOne>  // kOne: the scale 1
-struct Float4Codes {
-  enum { kPer = kPerChunk, kStep = 32, kPhases = 1, kSplit = true, kBig = false };
+struct Float4Codes : Nibbles {
+  enum {
+    kPer = kPerChunk,
+    kStep = 32,
+    kPhases = 1,
+    kSplit = true,
+    kBig = false,
+    kMerged = kMerges
+  };
+  static Bytes low(Bytes b) { return lookup(Nibbles::low(b), kE2m1); }
+  static Bytes high(Bytes b) { return lookup(Nibbles::high(b), kE2m1); }
   template <int>
   static Bytes codes(const uint8_t* p) {
     return lookup(right<0, 0, 4, 4>(twice32(p)) & 15, kE2m1);
   }
-  static void scales(const Matrix& w, int row, int first, int n, float* s, float* z) {
+  static void scales(const Matrix& w, int row, int first, int n, F* s, F* z) {
     const uint8_t* p = scales_of(w, row) + first;
     uint8_t t[kWidth];
-    for (int i = 0; i < n; i += kWidth) {
-      const uint8_t* from = p + i;
-      if (n - i < kWidth) from = bytes_part(from, n - i, kOne, t);
-      F x = kLoad(from) * set(0.5f);
-      store(s + i, x);
-      store(z + i, x * set(-12));
-    }
+    if (n < kWidth) p = bytes_part(p, n, kOne, t);
+    *s = kLoad(p) * set(0.5f);
+    *z = *s * set(-12);
   }
 };
 typedef Float4Codes<2, load_e8m0, 127> Mxfp4;

@@ -169,8 +169,13 @@ inline void gemm_f32_panel(const Matrix& w,
   }
 }
 
+#if defined(__AVX512VNNI__)
+constexpr int kGemmLeastRows = 12;  // four rows at a time come near to panels
+#else
+constexpr int kGemmLeastRows = kMaxRows + 1;
+#endif
 constexpr GemmKernels kGemmF32 = {kGemmRows,
-                                  kMaxRows + 1,
+                                  kGemmLeastRows,
                                   kMaxRows + 1,
                                   gemm_f32_packed_bytes,
                                   gemm_f32_pack,

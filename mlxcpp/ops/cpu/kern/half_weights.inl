@@ -31,6 +31,79 @@ inline void decode_any(const Matrix& w, int row, int column, int count, char* ou
     _mm512_store_si512(out, to_bf16_32(numbers + k, count - k));
 }
 
+/// Times the matrix's factor.
+template <class T>
+inline void piece_scales(const Matrix& w, int row, int column, int columns, float* s, float* z) {
+  scales_from<T>(w, row, column, columns, s, z);
+  if (T::kPhases == 1) store(s, load(s) * set(w.factor)), store(z, load(z) * set(w.factor));
+}
+
+/// Sixteen codes as numbers: quarter q of 64.
+template <int q>
+inline F quarter(Bytes codes, float scale, float zero_at) {
+  __m512i c = _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(codes.v, q));
+  return fma({_mm512_cvtepi32_ps(c)}, set(scale), set(zero_at));
+}
+/// 64 columns, of which n are there.
+template <class T>
+inline void decode_64(Bytes codes, const float* s, const float* z, int n, char* out) {
+  constexpr int kEach = 4 / T::kPer;  // quarters that share a scale
+  if (T::kSplit) codes = natural(codes);
+  F a = quarter<0>(codes, s[0], z[0]), b = quarter<1>(codes, s[1 / kEach], z[1 / kEach]);
+  F c = quarter<2>(codes, s[2 / kEach], z[2 / kEach]);
+  F d = quarter<3>(codes, s[3 / kEach], z[3 / kEach]);
+  if (n < 64) {
+    if (n < 32) b = zero();
+    if (n < 48) c = zero();
+    d = zero();
+  }
+  _mm512_store_si512(out, (__m512i)_mm512_cvtne2ps_pbh(b.v, a.v));
+  if (n > 32) _mm512_store_si512(out + kHalfTile, (__m512i)_mm512_cvtne2ps_pbh(d.v, c.v));
+}
+template <class T>
+inline void decode_codes(const Matrix& w, int row, int column, int count, char* out) {
+  alignas(64) float s[kWidth], z[kWidth];
+  piece_scales<T>(w, row, column, count, s, z);
+  const uint8_t* p = row_of(w, row) + (long)column / 64 * T::kStep / T::kPhases;
+  if constexpr (T::kPhases == 4) {  // blocks of 256 columns are never cut
+    decode_64<T>(T::template codes<0>(p), s, z, 64, out);
+    decode_64<T>(T::template codes<1>(p), s + T::kPer, z + T::kPer, 64, out + 2 * kHalfTile);
+    decode_64<T>(
+        T::template codes<2>(p), s + 2 * T::kPer, z + 2 * T::kPer, 64, out + 4 * kHalfTile);
+    decode_64<T>(
+        T::template codes<3>(p), s + 3 * T::kPer, z + 3 * T::kPer, 64, out + 6 * kHalfTile);
+  } else {
+    int c = 0, g = 0;
+    for (; c + 64 <= count; c += 64, g += T::kPer, p += T::kStep, out += 2 * kHalfTile) {
+      __builtin_prefetch(p + 2 * kHalfPiece);
+      decode_64<T>(T::template codes<0>(p), s + g, z + g, 64, out);
+    }
+    if (c == count) return;
+    uint8_t rest[128] = {};
+    memcpy(rest, p, bytes_of<T>(count - c));
+    decode_64<T>(T::template codes<0>(rest), s + g, z + g, count - c, out);
+  }
+}
+
+/// Blocks of 32 columns in 16 bytes, the low halves first: sixteen numbers for the codes of each.
+template <class T>
+inline void decode_nibbles(const Matrix& w, int row, int column, int count, char* out) {
+  constexpr int kBytes = T::kStep / 2;
+  alignas(64) float s[kWidth], z[kWidth];
+  piece_scales<T>(w, row, column, count, s, z);
+  const uint8_t* p = row_of(w, row) + (long)column / 32 * kBytes + kBytes - 16;
+  const __m512 codes = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load16(T::kBook)));
+  for (int g = 0; g < count / 32; ++g, p += kBytes, out += kHalfTile) {
+    __builtin_prefetch(p + 2 * kHalfPiece);
+    __m512 t = _mm512_fmadd_ps(codes, _mm512_set1_ps(s[g]), _mm512_set1_ps(z[g]));
+    __m512i table = _mm512_castsi256_si512((__m256i)_mm512_cvtneps_pbh(t));
+    __m256i low = _mm256_cvtepu8_epi16(load16(p)), high = _mm256_srli_epi16(low, 4);
+    __m512i which = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    which = _mm512_and_si512(which, _mm512_set1_epi16(15));
+    _mm512_store_si512(out, _mm512_permutexvar_epi16(which, table));
+  }
+}
+
 inline void decode_bf16(const Matrix& w, int row, int column, int count, char* out) {
   const char* p = (const char*)w.data + (long)row * w.row_bytes + 2l * column;
   for (; count > 0; count -= 32, p += 64, out += kHalfTile) {
@@ -87,6 +160,11 @@ inline HalfDecode decode_affine4_of(Number scales) {
   return decode_affine4<Number::bf16, Group>;
 }
 
+template <int kBits>
+inline HalfDecode decode_affine(const Matrix& w) {
+  return w.group == 32 ? decode_codes<Affine<kBits, 2>> : decode_codes<Affine<kBits, 1>>;
+}
+
 inline HalfDecode half_decode(const Matrix& w) {
   switch (w.coding) {
     case Coding::bf16: return decode_bf16;
@@ -97,6 +175,25 @@ inline HalfDecode half_decode(const Matrix& w) {
         case 128: return decode_affine4_of<128>(w.scale_type);
       }
       return decode_any;
+    case Coding::q4_0: return decode_nibbles<Q4_0>;
+    case Coding::q4_1: return decode_nibbles<Q4_1>;
+    case Coding::iq4_nl: return decode_nibbles<Iq4Nl>;
+    case Coding::affine2: return decode_affine<2>(w);
+    case Coding::affine3: return decode_affine<3>(w);
+    case Coding::affine5: return decode_affine<5>(w);
+    case Coding::affine6: return decode_affine<6>(w);
+    case Coding::affine8: return decode_affine<8>(w);
+    case Coding::mxfp4: return decode_codes<Mxfp4>;
+    case Coding::nvfp4: return decode_codes<Nvfp4>;
+    case Coding::q5_0: return decode_codes<Q5_0>;
+    case Coding::q5_1: return decode_codes<Q5_1>;
+    case Coding::q8_0: return decode_codes<Q8_0>;
+    case Coding::q2_k: return decode_codes<Q2K>;
+    case Coding::q3_k: return decode_codes<Q3K>;
+    case Coding::q4_k: return decode_codes<Q4K>;
+    case Coding::q5_k: return decode_codes<Q5K>;
+    case Coding::q6_k: return decode_codes<Q6K>;
+    case Coding::iq4_xs: return decode_codes<Iq4Xs>;
     default: return decode_any;
   }
 }

@@ -16,25 +16,22 @@ inline float quantise_chunk(const float* x, float* values, float* sums) {
   bool usable = bad == 0;
   float scale = usable ? (high > 1e-30f ? high / kLargest : 0) : bad;
   F inverse = set(usable && scale > 0 ? kLargest / high : 0);
+  F s[4];
   for (int q = 0; q < 4; ++q) {
-    F s = zero();
+    s[q] = zero();
     for (int i = 16 * q; i < 16 * q + 16; i += kWidth) {
       F v = usable ? round(load(x + i) * inverse) : zero();
       store(values + i, v);
-      s = s + v;
+      s[q] = s[q] + v;
     }
-    sums[q] = sum(s);
   }
+  sum_four(s[0], s[1], s[2], s[3], 1, sums);
   return scale;
 }
 
+#if !defined(__AVX512F__)
 /// The planes of 64 integers, in both orders.
-inline void split_planes(const float* values,
-                         int8_t* high,
-                         int8_t* low,
-                         int8_t* high_split,
-                         int8_t* low_split,
-                         int16_t* wide) {
+inline void split_planes(const float* values, int, const QuantisedRows& out, long at) {
   float h[64], l[64];
   for (int i = 0; i < 64; i += kWidth) {
     F v = load(values + i);
@@ -42,17 +39,19 @@ inline void split_planes(const float* values,
     store(h + i, top);
     store(l + i, fma(top, set(-256), v));
   }
+  int8_t *high = out.high + at, *low = out.low + at;
   for (int i = 0; i < 64; ++i) high[i] = (int8_t)(int)h[i], low[i] = (int8_t)(int)l[i];
   for (int i = 0; i < 32; ++i) {
-    high_split[i] = high[2 * i], high_split[32 + i] = high[2 * i + 1];
-    low_split[i] = low[2 * i], low_split[32 + i] = low[2 * i + 1];
+    out.high_split[at + i] = high[2 * i], out.high_split[at + 32 + i] = high[2 * i + 1];
+    out.low_split[at + i] = low[2 * i], out.low_split[at + 32 + i] = low[2 * i + 1];
   }
   for (int q = 0; q < 4; ++q)
     for (int i = 0; i < 8; ++i) {
-      wide[8 * q + i] = (int16_t)(int)values[16 * q + i];
-      wide[32 + 8 * q + i] = (int16_t)(int)values[16 * q + 8 + i];
+      out.wide[at + 8 * q + i] = (int16_t)(int)values[16 * q + i];
+      out.wide[at + 32 + 8 * q + i] = (int16_t)(int)values[16 * q + 8 + i];
     }
 }
+#endif
 
 inline void quantise(const float* x, int row, const QuantisedRows& out) {
   long at = (long)row * out.padded;
@@ -70,12 +69,7 @@ inline void quantise(const float* x, int row, const QuantisedRows& out) {
       from = rest;
     }
     float s[4], scale = quantise_chunk(from, values, s);
-    split_planes(values,
-                 out.high + at,
-                 out.low + at,
-                 out.high_split + at,
-                 out.low_split + at,
-                 out.wide + at);
+    split_planes(values, c, out, at);
     for (int q = 0; q < 4; ++q) scales[0][4 * c + q] = scale, sums[0][4 * c + q] = s[q] * scale;
     for (int q = 0; q < 2; ++q)
       scales[1][2 * c + q] = scale, sums[1][2 * c + q] = (s[2 * q] + s[2 * q + 1]) * scale;
