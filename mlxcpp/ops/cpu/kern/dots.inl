@@ -41,7 +41,8 @@ struct Walk {
   enum { kGroups = kSegment * T::kPer };
   explicit Walk(const QuantisedRows& rows) : x(rows) {}
   const QuantisedRows& x;
-  long x_row[M];  // where the rows of activations begin; the last may be there twice
+  const uint8_t* next;  // what is fetched ahead; null: each row by itself
+  long x_row[M];        // where the rows of activations begin; the last may be there twice
   alignas(64) float scales[R][M][kGroups];
 
   /// Scales of chunks [from, to), times those of the activations; zeros times their sums.
@@ -132,8 +133,13 @@ struct Walk {
       chunk<2>(p, at + 2, in_segment + 2, acc);
       chunk<3>(p, at + 3, in_segment + 3, acc);
     }
+    if (next) {
+      for (int b = 0; b < R * kBytes; b += 64) __builtin_prefetch(next + b, 0, 2);
+      next += R * kBytes;
+    }
     for (int r = 0; r < R; ++r) {
-      for (int b = 0; b == 0 || b + 64 <= kBytes; b += 64) __builtin_prefetch(p[r] + kAhead + b);
+      for (int b = 0; !next && (b == 0 || b + 64 <= kBytes); b += 64)
+        __builtin_prefetch(p[r] + kNear + b);
       p[r] += kBytes;
     }
   }
@@ -152,13 +158,17 @@ struct Walk {
   }
 
   enum {
-    kAhead = 2048,
+    kNear = 2048,
+    kFar = 16384,                           // bytes that are fetched ahead
     kChunks = T::kMerged ? 2 : T::kPhases,  // of a step
     kBytes = T::kMerged ? 2 * T::kStep : T::kStep
   };
   MLXCPP_INLINE void run(const Matrix& w, const int* rows, F (&out)[R][M]) {
     const uint8_t* p[R];
     F acc[R][M];
+    long together = R * w.row_bytes;
+    // Long rows: into the second cache, in the order of memory; the first one's prefetcher follows.
+    next = w.columns < 1024 ? nullptr : row_of(w, rows[0]) + (kFar / together + 1) * together;
     for (int m = 0; m < M; ++m) x_row[m] = (long)(m < x.rows ? m : x.rows - 1) * x.padded;
     for (int r = 0; r < R; ++r) {
       p[r] = row_of(w, rows[r]);
