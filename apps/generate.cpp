@@ -33,6 +33,7 @@ struct Flags {
   std::string model, adapter_path, prompt, system_prompt, prefill_response, cache_file;
   nn::Residency weights = nn::Residency::automatic;
   bool ignore_chat_template = false, logprobs = false;
+  int top_logprobs = 0;
   GenerationFlags generation;
   SpeculationFlags speculation;
   Chatter chatter;
@@ -49,6 +50,7 @@ struct Answer {
   std::string text, stop_string;
   std::vector<text::TokenId> tokens;
   std::vector<std::optional<float>> logprobs;
+  std::vector<std::vector<lm::TokenLogprob>> top_logprobs;
   std::optional<lm::StopReason> stop;
   lm::GenerateStats stats;
   FirstToken first;
@@ -101,10 +103,23 @@ std::vector<text::TokenId> encode(const Flags& flags,
                                             .extra_json = flags.generation.template_config});
 }
 
+/// Per token of the answer the most likely ones.
+void write_top_logprobs(io::JsonWriter& json, const Answer& a) {
+  json.key("top_logprobs").begin_list();
+  for (auto& top : a.top_logprobs) {
+    json.begin_list();
+    for (auto& t : top)
+      json.begin_object().member("token", t.id).member("logprob", t.logprob).end_object();
+    json.end_list();
+  }
+  json.end_list();
+}
+
 void write_json(const Flags& flags, const Answer& a) {
   io::JsonWriter json;
   json.begin_object().member("text", a.text).member("tokens", a.tokens);
-  if (flags.logprobs) json.member("logprobs", a.logprobs);
+  if (flags.logprobs || flags.top_logprobs > 0) json.member("logprobs", a.logprobs);
+  if (flags.top_logprobs > 0) write_top_logprobs(json, a);
   if (a.stop) {
     json.member("stop", lm::name_of(*a.stop)).member("finish_reason", lm::finish_reason(*a.stop));
     if (*a.stop == lm::StopReason::stop) json.member("stop_string", a.stop_string);
@@ -177,6 +192,7 @@ Answer pull(lm::TokenStream stream, FirstToken first, bool show) {
     if (event->token) {
       a.tokens.push_back(*event->token);
       a.logprobs.push_back(event->logprob);
+      a.top_logprobs.push_back(std::move(event->top_logprobs));
     }
     a.stats = event->stats;
     a.stop = event->stop;
@@ -198,6 +214,7 @@ int run(const Flags& flags) {
       load_model(model, flags.chatter, flags.weights, flags.adapter_path, flags.speculation.mtp);
   auto options = make_options(flags.generation, context.generation_defaults(), context.tokenizer());
   options.logprobs = flags.logprobs;
+  options.top_logprobs = flags.top_logprobs;
   options.speculation = make_speculation_options(flags.speculation, context, flags.chatter);
   FirstToken first{.start = seconds_before_main(), .load = seconds_in_main()};
 
@@ -257,6 +274,12 @@ Verb add_generate(CLI::App& command) {
   add_chatter_flags(*app, flags->chatter);
   app->add_flag("--logprobs", flags->logprobs, "With --json: the log-probability of each token")
       ->needs(app->get_option("--json"))
+      ->group("Output");
+  app->add_option("--top-logprobs",
+                  flags->top_logprobs,
+                  "With --json: likewise of so many most likely tokens in the place of each")
+      ->needs(app->get_option("--json"))
+      ->check(CLI::NonNegativeNumber)
       ->group("Output");
   return {app, [flags] { return run(*flags); }};
 }

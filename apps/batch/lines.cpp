@@ -33,11 +33,24 @@ void read_options(io::Fields& f, GenerationFlags& g) {
   f.may("max_tokens", &g.max_tokens).may("max_kv_size", &g.max_kv_size);
   f.may("temp", &g.temperature).may("temperature", &g.temperature);
   f.may("top_p", &g.top_p).may("min_p", &g.min_p).may("top_k", &g.top_k);
-  f.may("min_tokens_to_keep", &g.min_tokens_to_keep);
-  f.may("xtc_probability", &g.xtc_probability).may("xtc_threshold", &g.xtc_threshold);
+  auto& sample = g.sample;
+  f.may("min_tokens_to_keep", &sample.min_tokens_to_keep);
+  f.may("xtc_probability", &sample.xtc_probability).may("xtc_threshold", &sample.xtc_threshold);
+  f.may("top_n_sigma", &sample.top_n_sigma).may("typical_p", &sample.typical_p);
+  f.may("mirostat", &sample.mirostat).may("mirostat_tau", &sample.mirostat_tau);
+  f.may("mirostat_eta", &sample.mirostat_eta);
   f.may("repetition_penalty", &g.repetition_penalty);
-  f.may("repetition_context_size", &g.repetition_context_size);
-  f.may("presence_penalty", &g.presence_penalty).may("frequency_penalty", &g.frequency_penalty);
+  auto& p = g.penalties;
+  f.may("repetition_context_size", &p.repetition_context_size);
+  f.may("presence_penalty", &p.presence_penalty).may("frequency_penalty", &p.frequency_penalty);
+  f.may("presence_context_size", &p.presence_context_size);
+  f.may("frequency_context_size", &p.frequency_context_size);
+  f.may("penalty_context", &p.penalty_context).may("min_tokens", &p.min_tokens);
+  f.may("penalties_see_prompt", &p.penalties_see_prompt);
+  f.may("dry_multiplier", &p.dry_multiplier).may("dry_base", &p.dry_base);
+  f.may("dry_allowed_length", &p.dry_allowed_length);
+  f.may("dry_penalty_last_n", &p.dry_penalty_last_n);
+  f.may("dry_sequence_breaker", &g.dry_sequence_breakers);
   f.may_one_or_many("stop", &g.stop).may("ignore_eos", &g.ignore_eos);
   if (auto b = f.object("logit_bias")) {
     g.logit_bias.clear();

@@ -4,6 +4,7 @@
 #include "mlxcpp/io/fields.h"
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
@@ -16,50 +17,94 @@ namespace {
 
 constexpr const char* kAdvised = "(default: generation_config.json's, else ";
 
+/// Options of one group of the help.
+class Group {
+ public:
+  Group(CLI::App& app, const char* name) : app_(app), name_(name) {}
+  template <class T>
+  CLI::Option* add(const char* flags, T& value, const std::string& text) {
+    return app_.add_option(flags, value, text)->group(name_);
+  }
+  /// One that shows its default.
+  template <class T>
+  CLI::Option* shown(const char* flags, T& value, const std::string& text) {
+    return add(flags, value, text)->default_str(fmt::format("{}", value));
+  }
+
+ private:
+  CLI::App& app_;
+  const char* name_;
+};
+
 void add_sampling_flags(CLI::App& app, GenerationFlags& f) {
   auto advised = [](const char* text, const char* otherwise) {
     return std::string(text) + " " + kAdvised + otherwise + ")";
   };
-  constexpr const char* kGroup = "Sampling";
-  app.add_option("--temp,--temperature", f.temperature, advised("0: the most likely token", "0"))
-      ->group(kGroup);
-  app.add_option("--top-p", f.top_p, advised("Only the most likely tokens with this mass", "1"))
-      ->group(kGroup);
-  app.add_option("--min-p", f.min_p, advised("Only tokens this likely beside the best", "0"))
-      ->group(kGroup);
-  app.add_option("--top-k", f.top_k, advised("Only this many tokens; 0: all", "0"))->group(kGroup);
-  app.add_option("--min-tokens-to-keep", f.min_tokens_to_keep, "What --min-p leaves at least")
-      ->capture_default_str()
-      ->group(kGroup);
-  app.add_option("--xtc-probability", f.xtc_probability, "How often XTC removes the likely tokens")
-      ->capture_default_str()
-      ->group(kGroup);
-  app.add_option("--xtc-threshold", f.xtc_threshold, "What XTC calls likely, at most 0.5")
-      ->default_str("0.1")
-      ->group(kGroup);
-  app.add_option("--seed", f.seed, "Makes sampling repeatable (default: another one each time)")
-      ->group(kGroup);
+  Group g(app, "Sampling");
+  auto& s = f.sample;
+  g.add("--temp,--temperature", f.temperature, advised("0: the most likely token", "0"));
+  g.add("--top-p", f.top_p, advised("Only the most likely tokens with this mass", "1"));
+  g.add("--min-p", f.min_p, advised("Only tokens this likely beside the best", "0"));
+  g.add("--top-k", f.top_k, advised("Only this many tokens; 0: all", "0"));
+  g.shown("--min-tokens-to-keep", s.min_tokens_to_keep, "What --min-p leaves at least");
+  g.shown("--xtc-probability", s.xtc_probability, "How often XTC removes the likely tokens");
+  g.shown("--xtc-threshold", s.xtc_threshold, "What XTC calls likely, at most 0.5");
+  g.shown("--top-n-sigma,--top-nsigma",
+          s.top_n_sigma,
+          "Only tokens whose logit is within so many standard deviations of the best; 0: all");
+  g.shown("--typical-p,--typical",
+          s.typical_p,
+          "Only tokens of about the expected surprise, with this mass; 1: all");
+  g.shown("--mirostat", s.mirostat, "2: Mirostat 2 in the place of all these filters");
+  g.shown("--mirostat-tau,--mirostat-ent", s.mirostat_tau, "Its surprise, in bits a token");
+  g.shown("--mirostat-eta,--mirostat-lr", s.mirostat_eta, "How fast it learns");
+  g.add("--seed", f.seed, "Makes sampling repeatable (default: another one each time)");
 }
 
 void add_penalty_flags(CLI::App& app, GenerationFlags& f) {
-  constexpr const char* kGroup = "Penalties";
-  app.add_option("--repetition-penalty",
-                 f.repetition_penalty,
-                 "Above 1 makes what was said less likely (default: generation_config.json's)")
-      ->group(kGroup);
-  app.add_option("--repetition-context-size",
-                 f.repetition_context_size,
-                 "How many of the last tokens --repetition-penalty sees; 0: all")
-      ->capture_default_str()
-      ->group(kGroup);
-  app.add_option("--presence-penalty", f.presence_penalty, "Taken from tokens that occurred")
-      ->group(kGroup);
-  app.add_option("--frequency-penalty", f.frequency_penalty, "Taken for each time that they did")
-      ->group(kGroup);
-  app.add_option("--logit-bias", f.logit_bias, "Makes a token more or less likely; may be repeated")
+  Group g(app, "Penalties");
+  auto& p = f.penalties;
+  auto seen = [](const char* of) {
+    return fmt::format("How many of the last tokens {} sees; 0: all", of);
+  };
+  g.add("--repetition-penalty",
+        f.repetition_penalty,
+        "Above 1 makes what was said less likely (default: generation_config.json's)");
+  g.shown("--repetition-context-size", p.repetition_context_size, seen("--repetition-penalty"));
+  g.add("--presence-penalty", p.presence_penalty, "Taken from tokens that occurred");
+  g.shown("--presence-context-size", p.presence_context_size, seen("--presence-penalty"));
+  g.add("--frequency-penalty", p.frequency_penalty, "Taken for each time that they did");
+  g.shown("--frequency-context-size", p.frequency_context_size, seen("--frequency-penalty"));
+  g.shown("--penalty-context",
+          p.penalty_context,
+          "How many of the last tokens, prompt and answer, any penalty sees; 0: all");
+  app.add_flag("--penalties-see-prompt,!--no-penalties-see-prompt",
+               p.penalties_see_prompt,
+               "Whether they see more of the prompt than its last token (default: they do)")
+      ->group("Penalties");
+  g.add("--logit-bias", f.logit_bias, "Makes a token more or less likely; may be repeated")
       ->type_name("ID=VALUE")
+      ->allow_extra_args(false);
+}
+
+void add_dry_flags(CLI::App& app, GenerationFlags& f) {
+  Group g(app, "Penalties");
+  auto& p = f.penalties;
+  g.shown("--dry-multiplier",
+          p.dry_multiplier,
+          "DRY: what a token loses that would continue a repetition; 0: off");
+  g.shown("--dry-base", p.dry_base, "... times this for each token that it is longer");
+  g.shown("--dry-allowed-length", p.dry_allowed_length, "... than so many, shorter ones are free");
+  g.shown("--dry-penalty-last-n",
+          p.dry_penalty_last_n,
+          "How many of the last tokens DRY sees; -1: all, 0: off");
+  g.add("--dry-sequence-breaker",
+        f.dry_sequence_breakers,
+        "Text that ends a repetition; may be repeated; 'none': no such text (default: newline, :, "
+        "\" and *)")
+      ->type_name("TEXT")
       ->allow_extra_args(false)
-      ->group(kGroup);
+      ->default_str("");
 }
 
 void add_length_flags(CLI::App& app, GenerationFlags& f) {
@@ -67,6 +112,10 @@ void add_length_flags(CLI::App& app, GenerationFlags& f) {
   app.add_option("-m,--max-tokens",
                  f.max_tokens,
                  "The most tokens of an answer (default: to its end, or to the context's)")
+      ->group(kGroup);
+  app.add_option(
+         "--min-tokens", f.penalties.min_tokens, "No end token before so many tokens of the answer")
+      ->capture_default_str()
       ->group(kGroup);
   app.add_option("--stop", f.stop, "Text that ends the answer, not part of it; may be repeated")
       ->type_name("TEXT")
@@ -123,6 +172,8 @@ namespace {
 /// All that needs no tokenizer.
 lm::GenerateOptions plain_options(const GenerationFlags& f, const lm::GenerationDefaults& d) {
   lm::GenerateOptions o;
+  o.sample = f.sample;
+  o.penalties = f.penalties;
   auto pick = [](auto& to, const auto& flag, const auto& advice) {
     if (flag)
       to = *flag;
@@ -133,13 +184,7 @@ lm::GenerateOptions plain_options(const GenerationFlags& f, const lm::Generation
   pick(o.sample.top_p, f.top_p, d.top_p);
   pick(o.sample.min_p, f.min_p, d.min_p);
   pick(o.sample.top_k, f.top_k, d.top_k);
-  o.sample.min_tokens_to_keep = f.min_tokens_to_keep;
-  o.sample.xtc_probability = f.xtc_probability;
-  o.sample.xtc_threshold = f.xtc_threshold;
   pick(o.penalties.repetition_penalty, f.repetition_penalty, d.repetition_penalty);
-  o.penalties.presence_penalty = f.presence_penalty;
-  o.penalties.frequency_penalty = f.frequency_penalty;
-  o.penalties.repetition_context_size = f.repetition_context_size;
   for (auto& entry : f.logit_bias) o.penalties.logit_bias.push_back(parse_logit_bias(entry));
   o.max_tokens = f.max_tokens;
   o.stop = f.stop;
@@ -151,12 +196,24 @@ lm::GenerateOptions plain_options(const GenerationFlags& f, const lm::Generation
   return o;
 }
 
-void validate(const lm::GenerateOptions& options, int vocab_size) {
+/// Calls f, whose errors then name flags.
+template <class F>
+void with_flag_names(F f) {
   try {
-    options.validate(vocab_size);
+    f();
   } catch (const InputError& e) {
     throw InputError(in_flag_terms(e.what()));
   }
+}
+
+void validate(const lm::GenerateOptions& options, int vocab_size) {
+  with_flag_names([&] { options.validate(vocab_size); });
+}
+
+std::vector<std::string> breaker_texts(const GenerationFlags& flags) {
+  auto texts = flags.dry_sequence_breakers;
+  std::erase(texts, "none");
+  return texts;
 }
 
 }  // namespace
@@ -173,6 +230,7 @@ void add_generation_flags(CLI::App& app, GenerationFlags& flags) {
   add_cache_flags(app, flags);
   add_sampling_flags(app, flags);
   add_penalty_flags(app, flags);
+  add_dry_flags(app, flags);
   app.add_option("--chat-template-config",
                  flags.template_config,
                  "A JSON object for the chat template, such as {\"enable_thinking\": false}")
@@ -197,6 +255,7 @@ std::pair<int, float> parse_logit_bias(const std::string& text) {
 
 void check(const GenerationFlags& flags) {
   validate(plain_options(flags, {}), std::numeric_limits<int>::max());
+  with_flag_names([&] { lm::check_sequence_breakers(breaker_texts(flags)); });
   if (flags.template_config.empty()) return;
   try {
     io::Fields::parse(flags.template_config, "--chat-template-config");
@@ -219,6 +278,9 @@ lm::GenerateOptions make_options(const GenerationFlags& flags,
   auto& special = options.sample.xtc_special_tokens;
   for (auto id : tokenizer.encode("\n", false)) special.push_back(int(id));
   for (auto id : tokenizer.eos_ids()) special.push_back(int(id));
+  auto& penalties = options.penalties;
+  if (penalties.dry_multiplier > 0 && penalties.dry_penalty_last_n != 0)
+    penalties.dry_sequence_breakers = lm::sequence_breakers(tokenizer, breaker_texts(flags));
   validate(options, std::numeric_limits<int>::max());
   return options;
 }

@@ -1,10 +1,11 @@
-// The flags of a generation, by mlx-lm's names, and the options that they make.
+// The flags of a generation, by mlx-lm's names, else llama.cpp's, and the options that they make.
 // Source: mlx-lm generate.py (0.32.2).  Differs: defaults come from the model's
 // generation_config.json, answers are not cut at 100 tokens.
 #pragma once
 
 #include "mlxcpp/lm/config.h"
 #include "mlxcpp/lm/options.h"
+#include "mlxcpp/lm/sequence_breakers.h"
 #include "mlxcpp/text/tokenizer.h"
 
 #include <cstdint>
@@ -22,10 +23,10 @@ namespace mlxcpp::apps {
 struct GenerationFlags {
   std::optional<int> max_tokens, top_k, max_kv_size, prefill_step_size;
   std::optional<float> temperature, top_p, min_p;
-  int min_tokens_to_keep = 1;
-  float xtc_probability = 0, xtc_threshold = 0.1f;
-  std::optional<float> repetition_penalty, presence_penalty, frequency_penalty;
-  int repetition_context_size = 20;
+  std::optional<float> repetition_penalty;
+  lm::SampleOptions sample;      // but for what generation_config.json may advise
+  lm::PenaltyOptions penalties;  // likewise
+  std::vector<std::string> dry_sequence_breakers = lm::default_sequence_breakers();
   std::vector<std::string> logit_bias, stop, extra_eos_tokens;
   std::optional<std::uint64_t> seed;
   bool ignore_eos = false;

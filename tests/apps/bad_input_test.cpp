@@ -168,6 +168,26 @@ INSTANTIATE_TEST_SUITE_P(
         BadOption{"min_p", {"--min-p", "-0.1"}, {"--min-p", "-0.1"}},
         BadOption{"top_k", {"--top-k", "-3"}, {"--top-k", "-3"}},
         BadOption{"xtc", {"--xtc-threshold", "0.7"}, {"--xtc-threshold", "0.7"}},
+        BadOption{"sigma", {"--top-nsigma", "nan"}, {"--top-n-sigma", "nan"}},
+        BadOption{"typical", {"--typical", "0"}, {"--typical-p", "0"}},
+        BadOption{"mirostat", {"--mirostat", "1"}, {"--mirostat", "0 or 2", "1"}},
+        BadOption{"mirostat_tau", {"--mirostat-ent", "-1"}, {"--mirostat-tau", "-1"}},
+        BadOption{"mirostat_eta", {"--mirostat-lr", "inf"}, {"--mirostat-eta", "inf"}},
+        BadOption{"dry_multiplier", {"--dry-multiplier", "-1"}, {"--dry-multiplier", "-1"}},
+        BadOption{"dry_base", {"--dry-base", "0.5"}, {"--dry-base", "0.5"}},
+        BadOption{"dry_length", {"--dry-allowed-length", "-1"}, {"--dry-allowed-length", "-1"}},
+        BadOption{"dry_last", {"--dry-penalty-last-n", "-2"}, {"--dry-penalty-last-n", "-2"}},
+        BadOption{"dry_breaker",
+                  {"--dry-sequence-breaker", std::string(41, 'x')},
+                  {"--dry-sequence-breaker", "40", "41"}},
+        BadOption{"penalty_context", {"--penalty-context", "-1"}, {"--penalty-context", "-1"}},
+        BadOption{"presence_context",
+                  {"--presence-context-size", "-1"},
+                  {"--presence-context-size", "-1"}},
+        BadOption{"frequency_context",
+                  {"--frequency-context-size", "-1"},
+                  {"--frequency-context-size", "-1"}},
+        BadOption{"min_tokens", {"--min-tokens", "-1"}, {"--min-tokens", "-1"}},
         BadOption{"max_tokens", {"--max-tokens", "-1"}, {"--max-tokens", "-1"}},
         BadOption{"penalty", {"--repetition-penalty", "-2"}, {"--repetition-penalty", "-2"}},
         BadOption{"bias_beyond", {"--logit-bias", "288=1"}, {"--logit-bias", "288"}},
@@ -200,6 +220,14 @@ TEST(Options, zero_tokens_give_nothing_and_succeed) {
   Ran ran = run(generate(tiny(), "hi", {"--max-tokens", "0"}));
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_EQ(ran.out, "");
+}
+
+TEST(Options, ask_for_no_more_log_probabilities_than_there_are_tokens) {
+  Ran ran = run(generate(tiny(), "hi", {"--json", "--top-logprobs", "289"}));
+  EXPECT_EQ(ran.code, 2);
+  EXPECT_NE(ran.err.find("--top-logprobs: bad value; expected a number from 0 to 288"),
+            std::string::npos)
+      << ran.err;
 }
 
 TEST(Options, errors_are_a_json_object_when_that_was_asked_for) {

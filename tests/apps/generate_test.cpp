@@ -8,7 +8,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mlxcpp::test {
@@ -107,6 +109,66 @@ TEST(Generate, gives_log_probabilities_where_asked) {
   ASSERT_EQ(a.logprobs.size(), 5u);
   for (float p : a.logprobs) EXPECT_LE(p, 0);
   EXPECT_EQ(run(tiny({"--logprobs"})).code, 2);
+}
+
+TEST(Generate, gives_the_most_likely_tokens_where_asked) {
+  Answer plain = answer({"--logprobs", "-m", "4", "--ignore-eos"});
+  std::string out = run(tiny({"--top-logprobs", "3", "-m", "4", "--ignore-eos", "--json"})).out;
+  auto at = out.find("\"top_logprobs\": [[{\"token\": " + std::to_string(plain.tokens[0]));
+  EXPECT_NE(at, out.npos) << "the greedy token comes first: " << out;
+  auto count = [&](const std::string& part) {
+    int n = 0;
+    for (auto i = out.find(part); i != out.npos; i = out.find(part, i + 1)) ++n;
+    return n;
+  };
+  EXPECT_EQ(count("{\"token\": "), 12);
+  EXPECT_EQ(count("\"logprobs\": ["), 1) << "of the tokens, too";
+  EXPECT_EQ(run(tiny({"--top-logprobs", "3"})).code, 2);
+}
+
+TEST(Generate, goes_on_past_an_end_that_comes_too_early) {
+  Answer a = answer({"--ignore-eos", "-m", "3"});
+  std::string end = std::to_string(a.tokens.at(0));
+  Answer b = answer({"--extra-eos-token", end, "--min-tokens", "5", "-m", "20"});
+  ASSERT_GE(b.tokens.size(), 6u);
+  for (int i = 0; i < 5; ++i) EXPECT_NE(b.tokens[i], a.tokens[0]);
+}
+
+TEST(Generate, repeats_no_pair_of_tokens_under_a_strict_dry) {
+  Args args = {"--ignore-eos", "-m", "60", "--dry-multiplier", "1000", "--dry-allowed-length", "1"};
+  std::set<std::pair<int, int>> pairs;
+  auto repeats = [&](const Args& more) {
+    Args all = args;
+    all.insert(all.end(), more.begin(), more.end());
+    auto tokens = answer(all).tokens;
+    pairs.clear();
+    for (std::size_t i = 1; i < tokens.size(); ++i) pairs.insert({tokens[i - 1], tokens[i]});
+    return tokens.size() - 1 - pairs.size();
+  };
+  EXPECT_EQ(repeats({"--dry-sequence-breaker", "none"}), 0u);
+  EXPECT_GT(repeats({"--dry-penalty-last-n", "0"}), 0u) << "the model does repeat itself";
+}
+
+TEST(Generate, takes_every_filter_and_the_penalties_contexts) {
+  Args seeded = {"--temp", "1.5", "--ignore-eos", "-m", "30", "--seed", "7"};
+  auto with = [&](const Args& more) {
+    Args all = seeded;
+    all.insert(all.end(), more.begin(), more.end());
+    return answer(all).tokens;
+  };
+  auto plain = with({});
+  for (const Args& more : {Args{"--top-nsigma", "0.3"},
+                           Args{"--typical", "0.1"},
+                           Args{"--mirostat", "2", "--mirostat-ent", "0.5", "--mirostat-lr", "1"},
+                           Args{"--presence-penalty", "9", "--presence-context-size", "0"},
+                           Args{"--frequency-penalty", "9", "--frequency-context-size", "0"},
+                           Args{"--repetition-penalty", "9", "--penalty-context", "3"}})
+    EXPECT_NE(with(more), plain) << more[0];
+  Args presence = {"--presence-penalty", "1000", "--presence-context-size", "0"};
+  Args none = presence;
+  none.push_back("--no-penalties-see-prompt");
+  EXPECT_NE(with(presence), with(none)) << "the prompt's tokens count";
+  EXPECT_EQ(with({"--presence-penalty", "0", "--penalty-context", "5"}), plain);
 }
 
 int prompt_tokens(const Args& args, const std::string& input = {}) {
