@@ -168,10 +168,16 @@ class Resolver {
         layers_(int(model.layout().size())) {}
 
   std::vector<AdaptedWeight> run() {
+    bool is_peft = adapter_.config.format == AdapterConfig::Format::peft;
+    auto& unlike = is_peft ? manifest_.unlike_transformers : manifest_.unlike_mlx_lm;
+    if (!unlike.empty())
+      throw UnsupportedError(describe(adapter_.where,
+                                      "does not fit this checkpoint: " + unlike,
+                                      is_peft ? "the original one" : "one that mlx-lm converted"));
     for (auto& [module, factors] : adapter_.factors) add(module, factors);
     for (auto& [path, parts] : of_experts_) join(path, parts);
     require_all_selected();
-    std::vector<AdaptedWeight> all;
+    std::vector<AdaptedWeight> all = std::move(unused_);
     for (auto& [path, found] : found_) all.push_back(std::move(found));
     return all;
   }
@@ -181,12 +187,17 @@ class Resolver {
 
   void add(const std::string& module, const AdapterFactors& factors) {
     auto parts = projections_.find(module);
-    if (parts.empty())
+    auto unused = parts.empty() ? projections_.unused(module) : std::nullopt;
+    if (parts.empty() && !unused)
       refuse(where(module),
              "no such projection in the model",
              "one that the model has" + projections_.near(module));
     if (!adapter_.config.selection.selects(module, layers_))
       refuse(where(module), "factors of a module that adapter_config.json does not select");
+    if (unused) {
+      unused_.push_back({*unused, nullptr, oriented(adapter_, module, factors, false)});
+      return;
+    }
     auto change = oriented(adapter_, module, factors, manifest_.tables.count(parts[0].path) > 0);
     int outputs = 0;
     for (auto& part : parts)
@@ -279,6 +290,7 @@ class Resolver {
   const nn::Manifest& manifest_;
   detail::Projections projections_;
   int layers_;
+  std::vector<AdaptedWeight> unused_;
   std::map<std::string, AdaptedWeight> found_;
   std::map<std::string, std::map<int, std::pair<Projection, LowRank>>> of_experts_;
 };
@@ -367,7 +379,8 @@ std::map<std::string, ops::Adapters> AdapterSet::stacked(const std::vector<Chang
 int AdapterSet::add(const std::string& name, const Adapter& adapter) {
   if (find(name)) throw InputError(describe("adapter \"" + name + "\"", "the name is taken"));
   Changes changes;
-  for (auto& change : resolve(adapter, *model_)) changes.emplace(change.path, std::move(change));
+  for (auto& change : resolve(adapter, *model_))
+    if (change.weight) changes.emplace(change.path, std::move(change));
   auto all = changes_;
   all.push_back(std::move(changes));
   auto stacks = stacked(all);

@@ -43,14 +43,15 @@ struct LowRank {
 
 /// A part of an adapter's product, and the weight of the model that it belongs to.
 struct AdaptedWeight {
-  std::string path;  // the model's
-  ops::Weight weight;
+  std::string path;    // the model's
+  ops::Weight weight;  // null: the model has no use for the tensor `path` of its checkpoint
   LowRank change;
 };
 
 /// Finds an adapter's modules in a model, by the model's names or those of its checkpoint.
 /// Evaluates nothing.  Throws WeightError naming the module: one that the model has not, or that
 /// the config does not select; another shape; one that the config selects and that has no factors.
+/// UnsupportedError when the checkpoint's numbers are others than those that it was trained with.
 std::vector<AdaptedWeight> resolve(const Adapter& adapter, const LanguageModel& model);
 
 /// The adapters of a model.  They stay when the set goes.  On the model's thread.

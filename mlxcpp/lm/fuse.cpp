@@ -78,6 +78,10 @@ Changes changes_of(const std::vector<AdaptedWeight>& adapted,
     changes[tensor].push_back(std::move(piece));
   };
   for (auto& w : adapted) {
+    if (!w.weight) {
+      put(w, w.path, {0, w.change});
+      continue;
+    }
     auto origins = model.manifest().origins.find(w.path);
     if (origins == model.manifest().origins.end()) {
       put(w, w.path + std::string(kLeaf), {0, w.change});
@@ -137,7 +141,7 @@ ops::WeightData take(Tensors& tensors,
 }
 
 /// The numbers with the change, in their dtype.
-array changed(const array& numbers, const std::vector<Piece>& pieces) {
+array changed(const std::string& tensor, const array& numbers, const std::vector<Piece>& pieces) {
   int axis = int(numbers.ndim()) - 2, at = 0;
   std::vector<array> parts;
   auto rows = [&](int from, int to) {
@@ -146,6 +150,15 @@ array changed(const array& numbers, const std::vector<Piece>& pieces) {
     return mx::slice(numbers, start, stop);
   };
   for (auto& [row, change] : pieces) {
+    mx::Shape product = numbers.shape();
+    product[size_t(axis)] = change.b.shape(-2);
+    if (row + product[size_t(axis)] > numbers.shape(axis) || change.a.ndim() != numbers.ndim() ||
+        change.a.shape(-1) != product.back())
+      throw WeightError(
+          describe(tensor,
+                   "factors for a weight of another shape",
+                   nn::to_string(numbers.shape()),
+                   nn::to_string(change.b.shape()) + " times " + nn::to_string(change.a.shape())));
     if (row > at) parts.push_back(rows(at, row));
     at = row + change.b.shape(-2);
     array delta = mx::astype(mx::matmul(change.b, change.a), numbers.dtype());
@@ -187,7 +200,7 @@ class Fuser {
                                         {},
                                         {},
                                         "--dequantize"));
-      array numbers = changed(ops::dequantised(w), pieces);
+      array numbers = changed(tensor, ops::dequantised(w), pieces);
       parameters_ += numbers.size();
       if (packs)
         put_packed(out_, module_of(tensor), numbers, w.quant);

@@ -70,7 +70,7 @@ ops::LayerLayout SharingAttention::layout() const {
 
 void drop_keys(WeightMap& w, const Scope& attention) {
   for (auto name : {"k_proj", "v_proj", "k_norm", "v_norm"})
-    w.drop_prefix((attention / name).path() + ".");
+    w.drop_unused((attention / name).path() + ".");
 }
 
 }  // namespace mlxcpp::nn

@@ -64,6 +64,12 @@ void WeightMap::drop_prefix(std::string_view prefix) {
   std::erase_if(arrays, [&](auto& e) { return e.first.starts_with(prefix); });
 }
 
+void WeightMap::drop_unused(std::string_view prefix) {
+  for (auto& [name, value] : arrays)
+    if (name.starts_with(prefix)) manifest.unused.emplace(name, origins_of(name)[0].tensor);
+  drop_prefix(prefix);
+}
+
 void WeightMap::drop_layers(std::string_view list, int from) {
   std::string prefix = std::string(list) + ".";
   std::erase_if(arrays, [&](auto& e) {

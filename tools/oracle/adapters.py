@@ -192,8 +192,51 @@ def make_peft(case, row, config):
     return out
 
 
+def architecture_rows():
+    """One dense row of each architecture: "plain", or the first that mlx-lm reads as we do."""
+    for architecture in dict.fromkeys(row.architecture for row in ROWS):
+        rows = [r for r in ROWS if r.architecture == architecture]
+        good = [r for r in rows if r.readings == "same" and not (r.quantize or r.gguf or r.packing)]
+        # mlx-lm's conversion of falcon_h1 changes weights, so that its adapters fit no others.
+        wanted = "converted" if architecture == "falcon_h1" else "plain"
+        if good:
+            yield next((r for r in good if r.name == wanted), good[0])
+
+
+def make_architectures():
+    """Every module of every architecture that mlx-lm adapts, and the last logits with all of them."""
+    tensors, modules = {}, {}
+    for row in architecture_rows():
+        case, config = f"{row.architecture}_{row.name}", native(rank=1, scale=1.0)
+        if row.architecture == "gemma3n":  # mlx-lm can not run its adapted altup
+            names = {n.split(".", 4)[-1].rsplit(".", 1)[0] for n in native_tensors(case, row, config)}
+            config["lora_parameters"]["keys"] = sorted(n for n in names if "altup" not in n)
+        adapter = native_tensors(case, row, config)
+        base_config, weights, _ = checkpoint(row)
+        model = Mlx(base_config, row.mlx_weights(weights)).model
+        ids = prompt_ids(row.text_config()["vocab_size"])
+        plain = logits(model, ids)[-1]
+        with tempfile.TemporaryDirectory() as d:
+            (Path(d) / "adapter_config.json").write_text(json.dumps(config))
+            mx.save_safetensors(str(Path(d) / "adapters.safetensors"), adapter)
+            load_adapters(model, d)
+        model.eval()
+        tensors[case] = logits(model, ids)[-1]
+        modules[case] = {k: list(v.shape) for k, v in adapter.items()}
+        moved = float(np.abs(tensors[case] - plain).max() / np.abs(tensors[case]).max())
+        print(f"  {case}: {len(adapter)} tensors, moved {moved:.2f}")
+    meta = {
+        "modules": modules,
+        "versions": versions("mlx", "mlx-lm", "numpy"),
+        "command": "python tools/oracle/adapters.py architectures",
+    }
+    save_golden(OUT / "architectures.safetensors", tensors, meta)
+
+
 def main():
     wanted = sys.argv[1:]
+    if not wanted or "architectures" in wanted:
+        make_architectures()
     for cases, make, file in (
         (NATIVE, make_native, "adapters.safetensors"),
         (PEFT, make_peft, "adapter_model.safetensors"),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 namespace mlxcpp::lm::detail {
 namespace {
@@ -17,11 +18,19 @@ std::string module_of(const std::string& tensor) {
 }  // namespace
 
 std::string decoder_name(const std::string& module) {
-  std::string_view rest = module;
-  constexpr std::string_view inside = "model.language_model.", before = "language_model.";
-  if (rest.starts_with(inside)) return "model." + std::string(rest.substr(inside.size()));
-  if (rest.starts_with(before)) return std::string(rest.substr(before.size()));
-  return module;
+  std::string name = module;
+  for (auto [from, to] : {std::pair<std::string_view, std::string_view>{"language_model.", ""},
+                          {"model.language_model.", "model."},
+                          {"backbone.", "model."}})
+    if (name.starts_with(from)) {
+      name = std::string(to) + name.substr(from.size());
+      break;
+    }
+  for (auto [from, to] :
+       {std::pair<std::string_view, std::string_view>{"switch_mlp.fc1", "switch_mlp.up_proj"},
+        {"switch_mlp.fc2", "switch_mlp.down_proj"}})
+    if (name.ends_with(from)) name.replace(name.size() - from.size(), from.size(), to);
+  return name;
 }
 
 Projections::Projections(const nn::Manifest& manifest) : manifest_(manifest) {
@@ -37,6 +46,16 @@ Projections::Projections(const nn::Manifest& manifest) : manifest_(manifest) {
   }
   auto named = by_name_;
   for (auto& [name, parts] : named) by_name_.emplace(decoder_name(name), parts);
+  for (auto& [name, tensor] : manifest.unused)
+    if (name.ends_with(".weight"))
+      for (auto& known : {module_of(name), module_of(tensor), decoder_name(module_of(tensor))})
+        unused_.emplace(known, tensor);
+}
+
+std::optional<std::string> Projections::unused(const std::string& module) const {
+  auto it = unused_.find(module);
+  if (it == unused_.end()) it = unused_.find(decoder_name(module));
+  return it == unused_.end() ? std::nullopt : std::optional(it->second);
 }
 
 std::vector<Projection> Projections::find(const std::string& module) const {

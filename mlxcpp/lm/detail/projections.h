@@ -4,6 +4,7 @@
 #include "mlxcpp/nn/weights.h"
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,8 @@ class Projections {
 
   /// Empty for an unknown module.
   std::vector<Projection> find(const std::string& module) const;
+  /// The checkpoint's tensor of a module that the model has no use for, if it is one.
+  std::optional<std::string> unused(const std::string& module) const;
   /// Every name of a weight, its own first.
   std::vector<std::string> names_of(const std::string& path) const;
   /// ", such as x", the known name that is nearest to an unknown one.
@@ -31,10 +34,11 @@ class Projections {
  private:
   const nn::Manifest& manifest_;
   std::map<std::string, std::vector<Projection>> by_name_;
+  std::map<std::string, std::string> unused_;  // tensors by modules
 };
 
-/// A decoder's own name for what stands inside of a whole model: "language_model.model.x" and
-/// "model.language_model.x" are "model.x".
+/// Our name for what others name otherwise: "language_model.model.x", "model.language_model.x" and
+/// "backbone.x" are "model.x", mlx-lm's "switch_mlp.fc1" and "fc2" are "up_proj" and "down_proj".
 std::string decoder_name(const std::string& module);
 
 }  // namespace mlxcpp::lm::detail

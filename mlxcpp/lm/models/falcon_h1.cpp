@@ -48,6 +48,8 @@ struct Multipliers {
     if (tied) left.lm_head = lm_head / embedding;  // the table has the embedding's
     return left;
   }
+
+  bool operator==(const Multipliers&) const = default;
 };
 
 struct Config {
@@ -182,6 +184,10 @@ std::unique_ptr<LanguageModel> make_falcon_h1(io::Fields f, nn::WeightMap& w) {
   if (is_converted(w)) {
     require_no_biases(f, c);
     by = by.after_conversion(c.tie_word_embeddings.value_or(!w.has("lm_head.weight")));
+    if (c.by != Multipliers{})
+      w.manifest.unlike_transformers = "its multipliers are in the weights";
+  } else if (c.by != Multipliers{}) {
+    w.manifest.unlike_mlx_lm = "mlx-lm's conversion multiplies the weights";
   }
   auto rope = c.rope.make(c.shape.head_size());
   w.transpose_conv("mamba.conv1d.weight");
