@@ -44,7 +44,7 @@ struct LowRank {
 /// A part of an adapter's product, and the weight of the model that it belongs to.
 struct AdaptedWeight {
   std::string path;    // the model's
-  ops::Weight weight;  // null: the model has no use for the tensor `path` of its checkpoint
+  ops::Weight weight;  // null: no layer uses `path`, a tensor of the checkpoint, if it is there
   LowRank change;
 };
 

@@ -79,7 +79,7 @@ Changes changes_of(const std::vector<AdaptedWeight>& adapted,
   };
   for (auto& w : adapted) {
     if (!w.weight) {
-      put(w, w.path, {0, w.change});
+      if (!w.path.empty()) put(w, w.path, {0, w.change});
       continue;
     }
     auto origins = model.manifest().origins.find(w.path);

@@ -64,10 +64,11 @@ void WeightMap::drop_prefix(std::string_view prefix) {
   std::erase_if(arrays, [&](auto& e) { return e.first.starts_with(prefix); });
 }
 
-void WeightMap::drop_unused(std::string_view prefix) {
+void WeightMap::drop_unused(std::string_view module) {
   for (auto& [name, value] : arrays)
-    if (name.starts_with(prefix)) manifest.unused.emplace(name, origins_of(name)[0].tensor);
-  drop_prefix(prefix);
+    if (name.starts_with(module)) manifest.unused.emplace(name, origins_of(name)[0].tensor);
+  manifest.unused.emplace(std::string(module) + "weight", "");  // if it is not there
+  drop_prefix(module);
 }
 
 void WeightMap::drop_layers(std::string_view list, int from) {

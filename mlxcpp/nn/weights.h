@@ -54,8 +54,8 @@ struct Manifest {
   std::set<std::string> tables;  // those of linears that embed
   /// Of a projection's weight, by the path of the projection, if not its own name.
   std::map<std::string, std::vector<Origin>> origins;
-  /// Tensors that checkpoints have and no layer uses: the name there, by the one that it would have
-  /// had here.
+  /// Tensors that checkpoints may have and no layer uses: the name there, empty if it is not there,
+  /// by the one that it would have had here.
   std::map<std::string, std::string> unused;
   /// Why factors that were trained with mlx-lm, or with transformers, do not fit the numbers of
   /// this checkpoint; empty: they do.
@@ -76,7 +76,7 @@ struct WeightMap {
   bool has(const std::string& name) const { return arrays.count(name) > 0; }
   void drop_containing(std::string_view part);
   void drop_prefix(std::string_view prefix);
-  void drop_unused(std::string_view prefix);  ///< likewise; the manifest remembers them
+  void drop_unused(std::string_view module);  ///< "a.k_proj."; the manifest remembers it
   /// Layers beyond the last one, as multi-token prediction has them: drop_layers("model.layers",
   /// n).
   void drop_layers(std::string_view list, int from);

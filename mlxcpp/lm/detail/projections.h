@@ -24,7 +24,7 @@ class Projections {
 
   /// Empty for an unknown module.
   std::vector<Projection> find(const std::string& module) const;
-  /// The checkpoint's tensor of a module that the model has no use for, if it is one.
+  /// The checkpoint's tensor (or an empty name) of a module that no layer uses, if it is one.
   std::optional<std::string> unused(const std::string& module) const;
   /// Every name of a weight, its own first.
   std::vector<std::string> names_of(const std::string& path) const;
