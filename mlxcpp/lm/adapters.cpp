@@ -169,10 +169,10 @@ class Resolver {
 
   std::vector<AdaptedWeight> run() {
     bool is_peft = adapter_.config.format == AdapterConfig::Format::peft;
-    auto& unlike = is_peft ? manifest_.unlike_transformers : manifest_.unlike_mlx_lm;
-    if (!unlike.empty())
+    if (!manifest_.adapters_of.empty() && (manifest_.adapters_of == "PEFT") != is_peft)
       throw UnsupportedError(describe(adapter_.where,
-                                      "does not fit this checkpoint: " + unlike,
+                                      is_peft ? "this checkpoint's multipliers are in its weights"
+                                              : "mlx-lm's conversion multiplies these weights",
                                       is_peft ? "the original one" : "one that mlx-lm converted"));
     for (auto& [module, factors] : adapter_.factors) add(module, factors);
     for (auto& [path, parts] : of_experts_) join(path, parts);
@@ -277,6 +277,8 @@ class Resolver {
     if (!selection.is_explicit()) return;
     bool is_peft = adapter_.config.format == AdapterConfig::Format::peft;
     for (auto& [path, weight] : manifest_.linears) {
+      auto layer = layer_of(path);  // heads for further tokens are none of mlx-lm's
+      if (path.starts_with("mtp.") || (layer && layer->layer >= layers_)) continue;
       if (found_.count(path) ||
           (is_peft && (weight->value->ndim() == 3 || manifest_.tables.count(path))))
         continue;

@@ -44,7 +44,9 @@ array LanguageModel::hidden(const Input& in, Caches& caches) const {
   auto before = caches.mark();
   try {
     ops::Pass pass = caches.begin(layout(), in);
-    set_adapter_rows(in);
+    use_adapters(in.adapters.empty()
+                     ? std::vector<int>(size_t(in.tokens.shape(0)), adapter_use_->chosen)
+                     : in.adapters);
     array h = run(in, pass);
     caches.end(pass);
     return h;
@@ -58,11 +60,9 @@ std::shared_ptr<const std::optional<array>> LanguageModel::adapter_rows() const 
   return {adapter_use_, &adapter_use_->rows};
 }
 
-void LanguageModel::set_adapter_rows(const Input& in) const {
+void LanguageModel::use_adapters(const std::vector<int>& rows) const {
   auto& use = *adapter_use_;
   use.rows.reset();
-  std::vector<int> rows = in.adapters;
-  if (rows.empty()) rows.assign(in.tokens.shape(0), use.chosen);
   for (int a : rows)
     if (a < 0 || a > use.count)
       throw InputError(describe("input.adapters",

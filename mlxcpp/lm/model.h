@@ -47,12 +47,13 @@ class LanguageModel {
   };
   /// Shared as the projections are: who sets adapters there says so here (adapters.h).
   AdapterUse& adapter_use() const { return *adapter_use_; }
+  /// The adapters of the rows that are computed next, as Input::adapters: hidden() does it; for
+  /// whoever wants logits() of some of its rows only.
+  void use_adapters(const std::vector<int>& rows) const;
 
  private:
   friend std::unique_ptr<LanguageModel> bind(const LoadedModel& loaded, MakeModel make);
   virtual array run(const Input& in, const ops::Pass& pass) const = 0;
-
-  void set_adapter_rows(const Input& in) const;
 
   nn::Manifest manifest_;
   std::shared_ptr<AdapterUse> adapter_use_ = std::make_shared<AdapterUse>();

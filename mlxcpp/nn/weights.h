@@ -57,9 +57,9 @@ struct Manifest {
   /// Tensors that checkpoints may have and no layer uses: the name there, empty if it is not there,
   /// by the one that it would have had here.
   std::map<std::string, std::string> unused;
-  /// Why factors that were trained with mlx-lm, or with transformers, do not fit the numbers of
-  /// this checkpoint; empty: they do.
-  std::string unlike_mlx_lm, unlike_transformers;
+  /// Whose adapters alone ("mlx-lm", "PEFT") fit the numbers of this checkpoint, where mlx-lm's
+  /// conversion multiplies weights; empty: both.
+  std::string adapters_of;
 };
 
 /// Modules take from it; what is left over is an error.  A model's sanitizing is these verbs

@@ -126,11 +126,11 @@ TEST(AdaptedFalcon, takes_adapters_only_for_the_numbers_that_they_were_trained_w
     return test::message_of<UnsupportedError>([&] { resolve(adapter, *model); });
   };
   EXPECT_EQ(refusal("falcon_h1_plain", "{}"),
-            "the adapter: does not fit this checkpoint: mlx-lm's conversion multiplies the "
-            "weights; expected one that mlx-lm converted");
+            "the adapter: mlx-lm's conversion multiplies these weights; expected one that mlx-lm "
+            "converted");
   EXPECT_EQ(refusal("falcon_h1_converted", R"({"peft_type": "LORA"})"),
-            "the adapter: does not fit this checkpoint: its multipliers are in the weights; "
-            "expected the original one");
+            "the adapter: this checkpoint's multipliers are in its weights; expected the original "
+            "one");
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, AdaptedArchitecture, testing::ValuesIn(rows()), [](auto& row) {

@@ -2,7 +2,9 @@
 #include "mlxcpp/lm/adapters.h"
 
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/lm/batch.h"
 #include "mlxcpp/ops/device.h"
+#include "tests/lm/batch_support.h"
 #include "tests/support/adapter_golden.h"
 #include "tests/support/errors.h"
 
@@ -180,6 +182,44 @@ TEST(AdapterSets, keep_what_they_had_when_one_does_not_fit) {
   EXPECT_EQ(set.names(), std::vector<std::string>{"good"});
   EXPECT_EQ(set.nbytes(), bytes);
   EXPECT_EQ(relative_difference(logits_of(*model, ids), before), 0);
+}
+
+TEST(AdapterSets, serve_rows_of_a_batch_that_generate_at_their_own_pace) {
+  AdapterGolden a("lora_tied_table");  // the head has it too
+  TempDir dir;
+  a.write(dir.path());
+  auto model = test::load_row(a.row());
+  AdapterSet set(model);
+  auto adapter = Adapter::read(dir.path());
+  auto other = adapter;
+  for (auto& [module, f] : other.factors) f.b = mx::multiply(f.b, array(-0.5f));
+  set.add("it", adapter);
+  set.add("other", other);
+  std::vector<std::vector<TokenId>> prompts;
+  for (int n : {2, 9, 5}) {
+    auto ids = a.golden.ids("ids");
+    prompts.emplace_back(ids.begin(), ids.begin() + n);
+  }
+  GenerateOptions options{.max_tokens = 5, .ignore_eos = true};
+  std::map<int, std::vector<TokenId>> alone, together;
+  for (int i = 0; i < 3; ++i) {
+    set.choose(i);
+    alone[i] = test::alone(model, prompts[size_t(i)], options).tokens;
+  }
+  set.choose(0);
+  EXPECT_NE(alone[0], alone[1]);
+  BatchOptions pace;
+  pace.step = {.prefill_step_size = 3, .prefill_seconds = 0};
+  Batch batch(model, test::small_tokenizer(), pace);
+  std::map<RowId, int> number;
+  for (int i = 0; i < 3; ++i)
+    number[batch.add({.prompt = prompts[size_t(i)], .options = options, .adapter = i})] = i;
+  while (!batch.idle())
+    for (auto& event : batch.step()) {
+      EXPECT_FALSE(event.failure) << event.failure->message;
+      if (event.event.token) together[number.at(event.row)].push_back(*event.event.token);
+    }
+  EXPECT_EQ(together, alone);
 }
 
 class AdapterGradients : public testing::TestWithParam<const char*> {};

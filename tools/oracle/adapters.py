@@ -20,6 +20,7 @@ from rows import ROWS
 import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 
 OUT = DATA / "adapters"
@@ -97,7 +98,8 @@ def up(model):
 
 
 def logits(model, ids):
-    return np.array(model(mx.array(ids)[None])[0].astype(mx.float32))
+    # Without a cache, mlx-lm's gemma3n does not share keys.
+    return np.array(model(mx.array(ids)[None], cache=make_prompt_cache(model))[0].astype(mx.float32))
 
 
 def native_tensors(case, row, config):

@@ -88,6 +88,10 @@ std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const
   auto wanted = joint.arrays();
   std::optional<Outcome> outcome;
   if (auto columns = asked_columns(hidden, feeds)) {
+    std::vector<int> adapters;  // of each column, since the head may have them
+    for (size_t i = 0; i < feeds.size(); ++i)
+      adapters.insert(adapters.end(), size_t(asked(feeds[i])), in.adapters[i]);
+    model.use_adapters(adapters);
     outcome.emplace(*columns, model, feeds);
     outcome->add_to(&wanted, std::ranges::any_of(feeds, &Feed::proposed));
   } else if (wanted.empty()) {

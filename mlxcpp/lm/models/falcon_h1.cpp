@@ -48,7 +48,6 @@ struct Multipliers {
     if (tied) left.lm_head = lm_head / embedding;  // the table has the embedding's
     return left;
   }
-
   bool operator==(const Multipliers&) const = default;
 };
 
@@ -181,13 +180,11 @@ void require_no_biases(const io::Fields& f, const Config& c) {
 std::unique_ptr<LanguageModel> make_falcon_h1(io::Fields f, nn::WeightMap& w) {
   auto c = io::read<Config>(f);
   auto by = c.by;
-  if (is_converted(w)) {
+  bool converted = is_converted(w);
+  if (c.by != Multipliers{}) w.manifest.adapters_of = converted ? "mlx-lm" : "PEFT";
+  if (converted) {
     require_no_biases(f, c);
     by = by.after_conversion(c.tie_word_embeddings.value_or(!w.has("lm_head.weight")));
-    if (c.by != Multipliers{})
-      w.manifest.unlike_transformers = "its multipliers are in the weights";
-  } else if (c.by != Multipliers{}) {
-    w.manifest.unlike_mlx_lm = "mlx-lm's conversion multiplies the weights";
   }
   auto rope = c.rope.make(c.shape.head_size());
   w.transpose_conv("mamba.conv1d.weight");
