@@ -202,6 +202,70 @@ INSTANTIATE_TEST_SUITE_P(Models,
                                          "v32_falcon_h1"),
                          name_of);
 
+/// Rings and packed caches: mlx-lm's models do not make them by themselves.
+struct Chosen {
+  std::string name, class_name;
+  CacheOptions options;
+  PromptFileForm form = PromptFileForm::current;
+};
+void PrintTo(const Chosen& chosen, std::ostream* out) { *out << chosen.name; }
+class ChosenFile : public testing::TestWithParam<Chosen> {};
+
+TEST_P(ChosenFile, holds_the_caches_that_were_chosen) {
+  auto& chosen = GetParam();
+  auto golden = test::golden_files("llama_wide_heads.safetensors").at(0);
+  test::TempDir dir;
+  test::write_model(dir.path(), golden);
+  ModelTypeRegistry registry;
+  add_models(registry);
+  auto model = load_model(ModelConfiguration::from_directory(dir.path()), registry);
+  auto rows = Golden::read(golden);
+  auto prompt = std::make_shared<CachedPrompt>(*model, chosen.options);
+  auto ids = rows.ids("ids");
+  test::forward(*model, prompt->caches, ids);
+  prompt->ids.assign(ids.begin(), ids.end());
+  const char* kept = std::getenv("MLXCPP_PROMPT_FILES");
+  auto path = (kept ? fs::path(kept) : dir.path()) / (chosen.name + ".safetensors");
+  save_prompt(path, *model, *prompt, {.model = "llama_wide_heads"}, chosen.form);
+  for (auto& s : PromptFile::read(path).caches) EXPECT_EQ(s.class_name, chosen.class_name);
+  auto again = load_prompt(path, *model).prompt;
+  EXPECT_EQ(again->ids, prompt->ids);
+  EXPECT_EQ(again->options.max_kv_size, chosen.options.max_kv_size);
+  EXPECT_EQ(again->options.quant.k_bits, chosen.options.quant.k_bits);
+  EXPECT_EQ(again->options.quant.v_bits, chosen.options.quant.v_bits);
+  auto saved = prompt->caches.state(), read = again->caches.state();
+  ASSERT_EQ(saved.size(), read.size());
+  for (size_t i = 0; i < saved.size(); ++i) {
+    EXPECT_EQ(saved[i].numbers, read[i].numbers);
+    ASSERT_EQ(saved[i].arrays.size(), read[i].arrays.size());
+    for (size_t k = 0; k < saved[i].arrays.size(); ++k)
+      EXPECT_TRUE(mx::array_equal(*saved[i].arrays[k], *read[i].arrays[k]).item<bool>());
+  }
+  // What is newest is not packed yet, but in the file.
+  float most = chosen.options.quant.on() ? 0.5f : kLogits;
+  for (int token : rows.ids("tokens"))
+    EXPECT_LT(test::relative_difference(test::forward(*model, again->caches, {token}),
+                                        test::forward(*model, prompt->caches, {token})),
+              most);
+}
+
+constexpr KvQuant kPacked = {.k_bits = 8, .v_bits = 8, .group_size = 32},
+                  kMixed = {.k_bits = 8, .v_bits = 4, .group_size = 32},
+                  kHalf = {.k_bits = 0, .v_bits = 8, .group_size = 32};
+INSTANTIATE_TEST_SUITE_P(
+    Kinds,
+    ChosenFile,
+    testing::Values(
+        Chosen{"ring", "RotatingKVCache", {.max_kv_size = 16, .keep = 4}},
+        Chosen{"packed", "QuantizedKVCache", {.quant = kPacked}},
+        Chosen{"v31_packed", "QuantizedKVCache", {.quant = kPacked}, PromptFileForm::release_0_31},
+        Chosen{"own_mixed", "QuantizedKVCache", {.quant = kMixed}},
+        Chosen{"own_half", "QuantizedKVCache", {.quant = kHalf}},
+        Chosen{"own_packed_ring",
+               "QuantizedRotatingKVCache",
+               {.max_kv_size = 16, .keep = 4, .quant = kPacked}}),
+    [](auto& chosen) { return chosen.param.name; });
+
 TEST(PromptFile, every_class_of_mlx_lms_is_read_without_a_model) {
   auto file = PromptFile::read(file_of("classes"));
   ASSERT_EQ(file.caches.size(), 5u);
