@@ -3,8 +3,10 @@
 #include "mlxcpp/lm/detail/answer.h"
 #include "mlxcpp/lm/detail/budget.h"
 #include "mlxcpp/lm/detail/chunk_size.h"
+#include "mlxcpp/lm/detail/earlier.h"
 #include "mlxcpp/lm/detail/feed.h"
 #include "mlxcpp/lm/detail/memory.h"
+#include "mlxcpp/lm/detail/row.h"
 #include "mlxcpp/lm/detail/schedule.h"
 
 #include <mlx/memory.h>
@@ -17,38 +19,10 @@
 namespace mlxcpp::lm {
 namespace {
 
-constexpr int kGrowth = 512;      // tokens for which an answer without a limit reserves memory
+using detail::kGrowth;
 constexpr int kClearEvery = 256;  // steps after which MLX's buffer cache is given back
 
-struct Row {
-  RowId id;
-  detail::Answer answer;
-  SampleRow sampling;
-  std::shared_ptr<CachedPrompt> cache;
-  std::optional<int> adapter;
-  std::unique_ptr<detail::Guessing> guessing;  // null: no guesses
-  std::optional<TokenId> last = {};            // generated, and not in the cache yet
-  std::uint64_t reserved = 0;                  // bytes ...
-  int reserved_tokens = 0;                     // ... for so many tokens; 0: not begun
-  std::uint64_t stepped = 0;                   // when it had its last token
-  int overtaken = 0, cached = 0;
-  bool paused = false, cancelled = false, done = false;
-
-  bool generates() const { return last.has_value(); }
-  bool begun() const { return reserved_tokens > 0; }
-  int prompt_left() const {
-    return int(answer.prompt().size()) - (begun() ? int(cache->ids.size()) : 0);
-  }
-  /// The most tokens that the row can hold, as far as its limits say.
-  std::int64_t most_tokens() const { return std::int64_t(answer.prompt().size()) + answer.room(); }
-  /// What its memory must hold when it begins: all, or a part of an answer without a limit.
-  int first_tokens() const {
-    std::int64_t prompt = std::int64_t(answer.prompt().size());
-    std::int64_t most =
-        answer.options().max_tokens ? most_tokens() : std::min(most_tokens(), prompt + kGrowth);
-    return int(std::min<std::int64_t>(most, std::numeric_limits<int>::max()));
-  }
-};
+using detail::Row;
 
 }  // namespace
 
@@ -68,6 +42,7 @@ struct Batch::Impl {
   CacheLayout layout;
   detail::Budget budget;
   detail::ChunkSize chunk;
+  detail::Earlier earlier;
   std::vector<std::unique_ptr<Row>> rows;  // in the order of their arrival
   std::vector<RowEvent> events;
   BatchStats counts;
@@ -83,7 +58,8 @@ struct Batch::Impl {
         options((o.validate(), o)),
         layout(model->layout()),
         budget(*model, o.memory_limit, o.max_rows, o.step.prefill_step_size),
-        chunk(options.step) {}
+        chunk(options.step),
+        earlier(*model, o.prompts, o.prompts_name) {}
 
   std::uint64_t bytes_of(const Row& row, int tokens) const {
     return detail::cache_bytes(layout, row.cache->options, tokens);
@@ -101,17 +77,21 @@ struct Batch::Impl {
     SampleRow sampling(answer.options(), seed, model->vocab_size());
     sampling.begin(answer.prompt());
     auto cache = std::move(request.cache);
+    bool stored = earlier.there() && !cache;
     if (!cache) cache = std::make_shared<CachedPrompt>(*model, cache_options(answer.options()));
     std::unique_ptr<detail::Guessing> guessing;
     if (auto speculation =
             make_speculation(*model, answer.options().speculation, {answer.options().sample, seed}))
       guessing = std::make_unique<detail::Guessing>(std::move(speculation), ~seed);
-    return std::make_unique<Row>(Row{next_id,
-                                     std::move(answer),
-                                     std::move(sampling),
-                                     std::move(cache),
-                                     request.adapter,
-                                     std::move(guessing)});
+    auto row = std::make_unique<Row>(Row{next_id,
+                                         std::move(answer),
+                                         std::move(sampling),
+                                         std::move(cache),
+                                         request.adapter,
+                                         std::move(guessing)});
+    row->stored = stored;
+    if (stored) row->cuts = std::move(request.cuts);
+    return row;
   }
 
   void check(const Request& request) const {
@@ -147,6 +127,7 @@ struct Batch::Impl {
 
   void tell(Row& row, Event event, std::optional<Failure> failure = {}) {
     row.done = event.stop || failure;
+    row.failed = failure.has_value();
     events.push_back({row.id, std::move(event), std::move(failure)});
   }
 
@@ -160,8 +141,11 @@ struct Batch::Impl {
 
   void remove_ended() {
     std::erase_if(rows, [&](auto& r) {
-      if (r->done) budget.release(r->reserved);
-      return r->done;
+      if (!r->done) return false;
+      budget.release(r->reserved);
+      if (r->stored && r->begun() && !r->failed)
+        earlier.keep(*r->cache, adapter_of(*r), PromptKind::assistant);
+      return true;
     });
   }
 
@@ -180,6 +164,7 @@ struct Batch::Impl {
     auto bytes = bytes_of(row, tokens);
     auto more = bytes > row.reserved ? bytes - row.reserved : 0;
     if (!budget.reserve(more)) return false;
+    earlier.give_way(budget.limit() - budget.used());
     row.reserved += more;
     row.reserved_tokens = tokens;
     return true;
@@ -190,6 +175,23 @@ struct Batch::Impl {
     int needed = int(row.cache->ids.size()) + 1;
     if (needed <= row.reserved_tokens) return true;
     return reserve(row, needed + kGrowth) || reserve(row, needed);
+  }
+
+  // ---- earlier prompts
+
+  int adapter_of(const Row& row) const { return row.adapter.value_or(model->adapter_use().chosen); }
+
+  /// Tokens to the next cut; those that are behind are passed over.
+  int to_next_cut(Row& row) {
+    std::size_t done = row.cache->ids.size();
+    std::erase_if(row.cuts, [&](const PromptCut& c) { return c.tokens <= done; });
+    return row.cuts.empty() ? std::numeric_limits<int>::max() : int(row.cuts.front().tokens - done);
+  }
+
+  void keep_at_cut(Row& row) {
+    if (row.failed || row.cuts.empty()) return;
+    if (row.cuts.front().tokens == row.cache->ids.size())
+      earlier.keep(*row.cache, adapter_of(row), row.cuts.front().kind);
   }
 
   // ---- generating
@@ -336,6 +338,7 @@ struct Batch::Impl {
     for (Row* other : queue)
       if (other->id < row.id && !other->begun()) ++other->overtaken;
     reserve(row, row.first_tokens());
+    if (row.stored) earlier.find(*row.cache, adapter_of(row), row.answer.prompt());
     row.cached = row.cache->keep_shared(*model, row.answer.prompt());
     if (row.guessing && row.cached) row.guessing->consumed(row.cache->ids, {});
     int prompt = int(row.answer.prompt().size());
@@ -359,7 +362,7 @@ struct Batch::Impl {
     while (int(group.size()) < free_seats) {
       Row* row = next_prompt(queue, group);
       if (!row) break;
-      int n = std::min(row->prompt_left(), chunk.value());
+      int n = std::min({row->prompt_left(), chunk.value(), to_next_cut(*row)});
       longest = std::max(longest, n);
       if (!group.empty() && longest * int(group.size() + 1) > chunk.value()) break;
       alone(*row, [&] {
@@ -397,6 +400,7 @@ struct Batch::Impl {
       counts.prompt_tokens += std::uint64_t(sizes[i]);
     }
     double seconds = pass(group, feeds);
+    for (Row* r : group) keep_at_cut(*r);
     chunk.learn(*std::max_element(sizes.begin(), sizes.end()) * int(sizes.size()), seconds);
     mx::clear_cache();
   }

@@ -4,6 +4,7 @@
 
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/lm/options.h"
+#include "mlxcpp/lm/prompt_cuts.h"
 #include "mlxcpp/lm/stream.h"
 
 #include <cstdint>
@@ -28,6 +29,10 @@ struct BatchOptions {
   /// How much of the waiting prompts is computed between two steps of the rows that generate. Holds
   /// for all requests, whatever their own say.
   StepOptions step{.prefill_seconds = 0.2};
+  /// Requests without a cache of their own find what it has of their prompts, and leave there what
+  /// they consumed.  It gives way when rows need the memory.  Nothing: each begins at the start.
+  std::shared_ptr<PromptCache> prompts;
+  std::string prompts_name;  // of the model there
 
   void validate() const;  ///< throws InputError naming the field
 };
@@ -38,6 +43,8 @@ struct Request {
   /// What it holds of the prompt is not computed again; it is advanced, and left with what the row
   /// has consumed.  Nothing: a fresh one.
   std::shared_ptr<CachedPrompt> cache;
+  /// Where the prompt is cut for the prompts of later turns (prompt_cuts.h).
+  std::vector<PromptCut> cuts;
   /// As Input::adapters.  Absent: the one that the model has chosen.
   std::optional<int> adapter;
 };

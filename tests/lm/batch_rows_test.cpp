@@ -127,6 +127,35 @@ TEST_P(BatchRows, with_rings_and_without_stand_beside_each_other) {
   }
 }
 
+TEST_P(BatchRows, begin_with_what_earlier_ones_left_in_a_store) {
+  auto prompts = std::make_shared<PromptCache>();
+  Batch batch(model, small_tokenizer(), {.prompts = prompts, .prompts_name = "m"});
+  GenerateOptions o{.max_tokens = 6, .ignore_eos = true};
+  Ids turn = prompt_ids(3, 40);
+  Taken taken;
+  auto answer = [&](const Ids& prompt, std::vector<PromptCut> cuts) -> test::Given& {
+    RowId id = batch.add({.prompt = prompt, .options = o, .cuts = std::move(cuts)});
+    taken.finish(batch);
+    expect_as_alone(
+        *model, prompt, taken.rows[id].answer.tokens, test::alone(model, prompt, o).tokens);
+    return taken.rows[id];
+  };
+  auto& first = answer(turn, {{11, PromptKind::system}, {30, PromptKind::user}});
+  EXPECT_EQ(first.answer.stats.cached_tokens, 0);
+  Ids next = turn;  // the next turn: all that was said, and more
+  auto& said = first.answer.tokens;
+  next.insert(next.end(), said.begin(), said.end());
+  next.push_back(5);
+  EXPECT_EQ(answer(next, {}).answer.stats.cached_tokens, 45) << "the last token was not consumed";
+  Ids other(turn.begin(), turn.begin() + 30);  // another question
+  other.insert(other.end(), {9, 9, 9});
+  EXPECT_EQ(answer(other, {}).answer.stats.cached_tokens, 30);
+  Ids system(turn.begin(), turn.begin() + 11);
+  system.insert(system.end(), {8, 8});
+  EXPECT_EQ(answer(system, {}).answer.stats.cached_tokens, 11);
+  EXPECT_GT(prompts->nbytes(), 0u);
+}
+
 INSTANTIATE_TEST_SUITE_P(OfEveryKind,
                          BatchRows,
                          testing::Values("llama_plain",
@@ -173,6 +202,23 @@ TEST_F(BatchMemory, rows_wait_for_it) {
   }
   for (RowId id : ids) EXPECT_EQ(taken.rows[id].stop, StopReason::length);
   EXPECT_EQ(b.stats().cache_bytes_reserved, 0u);
+}
+
+TEST_F(BatchMemory, of_earlier_prompts_gives_way_to_rows) {
+  auto prompts = std::make_shared<PromptCache>();
+  Batch b(model,
+          small_tokenizer(),
+          {.memory_limit = room_for(2), .prompts = prompts, .prompts_name = "m"});
+  Taken taken;
+  for (int i = 0; i < 8; ++i) {
+    b.add({prompt_ids(i, 3), {.max_tokens = 20, .ignore_eos = true}});
+    while (!b.idle()) {
+      taken.step(b);
+      auto s = b.stats();
+      if (s.generating) EXPECT_LE(prompts->nbytes(), s.cache_bytes_limit - s.cache_bytes_reserved);
+    }
+  }
+  for (auto& [id, row] : taken.rows) EXPECT_EQ(row.stop, StopReason::length);
 }
 
 TEST_F(BatchMemory, a_request_that_never_fits_is_refused_at_once_with_the_numbers) {
