@@ -17,12 +17,14 @@
 namespace mlxcpp::lm {
 namespace {
 
-constexpr double kForget = 0.97;  // of counts, with each guessed token
-constexpr double kFade = 0.99;    // of counts, with each chance left out
-constexpr double kLearn = 0.25;   // how far one measurement moves an average
-constexpr double kPays = 1.02;    // what guessing must gain at least
-constexpr double kPrior = 0.1;    // of a pass's time: a further token, before it was measured
-constexpr int kProbe = 2;         // tokens of a guess that is made to learn
+constexpr double kForget = 0.97;                // of counts, with each guessed token
+constexpr double kFade = 0.99;                  // of counts, with each chance left out
+constexpr double kLearn = 0.25;                 // how far one measurement moves an average
+constexpr double kFaster = 0.5, kSlower = 0.1;  // the same of a pass's time
+constexpr int kRemembered = 256;                // passes for which a time is
+constexpr double kPays = 1.02;                  // what guessing must gain at least
+constexpr double kPrior = 0.1;  // of a pass's time: a further token, before it was measured
+constexpr int kProbe = 2;       // tokens of a guess that is made to learn
 constexpr int kShortestWait = 16, kLongestWait = 256;  // chances between two of these
 constexpr int kPlain = 100;  // passes after which one without a guess is measured again
 
@@ -86,9 +88,14 @@ Verdict verify(std::span<const std::vector<float>> target,
 }
 
 void PassTimes::add(int tokens, double seconds) {
-  double& known = seconds_[std::clamp(tokens, 1, kMost)];
-  // A pass that the machine interrupted says little of the next one.
-  known = known > 0 ? known + kLearn * (std::min(seconds, 2 * known) - known) : seconds;
+  int at = std::clamp(tokens, 1, kMost);
+  double& known = seconds_[at];
+  // What other programs take is only ever added: short times say more than long ones.
+  double how_far = seconds < known ? kFaster : kSlower;
+  known = known > 0 ? known + how_far * (std::min(seconds, 2 * known) - known) : seconds;
+  last_[at] = ++count_;
+  for (int i = 1; i <= kMost; ++i)  // so that what was slow once is tried again
+    if (count_ - last_[i] > kRemembered) seconds_[i] = 0;
 }
 
 double PassTimes::of(int tokens) const {

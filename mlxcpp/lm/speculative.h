@@ -45,7 +45,8 @@ struct Verdict {
 /// whatever the guesses are.  target: for each guess, and after the last, V probabilities.
 Verdict verify(std::span<const std::vector<float>> target, const Proposal& guess, Uniform& uniform);
 
-/// How long passes of so many tokens take: learned, and what lies between is interpolated.
+/// How long passes of so many tokens take: learned, forgotten where they are rare, and what lies
+/// between is interpolated.
 class PassTimes {
  public:
   void add(int tokens, double seconds);
@@ -55,6 +56,8 @@ class PassTimes {
  private:
   static constexpr int kMost = 256;
   std::array<double, kMost + 1> seconds_{};  // 0: not known
+  std::array<int, kMost + 1> last_{};        // by count_
+  int count_ = 0;
 };
 
 /// What a pass has in it: its rows, all as long as the longest, and those of them that guess, each

@@ -307,5 +307,14 @@ TEST(PassTimes, interpolates_between_what_was_measured) {
   EXPECT_LE(times.of(1), 20);
 }
 
+TEST(PassTimes, forgets_what_was_slow_once) {
+  PassTimes times;
+  times.add(4, 90);
+  for (int i = 0; i < 300; ++i) times.add(1, 10), times.add(2, 11);
+  EXPECT_LT(times.of(4), 20);
+  for (int i = 0; i < 50; ++i) times.add(2, i % 2 ? 11 : 40);  // every other pass is interrupted
+  EXPECT_LT(times.of(2), 14);
+}
+
 }  // namespace
 }  // namespace mlxcpp::lm
