@@ -182,7 +182,7 @@ float nucleus_of_row(const float* x, int size, float p) {
   double mass = double(p) * all.sum;
   auto* found = static_cast<float*>(thread_scratch(sizeof(float) * size));
   // Few numbers reach the mass nearly always.
-  for (float depth : {6.f, 14.f, kInfinity}) {
+  for (float depth : {6.f, 8.f, 10.f, 12.f, 14.f, kInfinity}) {
     long n = k.at_least(x, size, all.shift - depth, found);
     if (n == 0) return all.shift;
     if (depth != kInfinity && k.exp_shifted(found, all.shift, n, nullptr) < mass * 1.0001) continue;
