@@ -103,14 +103,10 @@ std::optional<Result> compute(const Flags& flags, const std::string& prompt, con
     if (!done) return {};
   }
   std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  lm::save_prompt(file,
-                  context.model(),
-                  *cached,
-                  {.model = flags.model.empty() ? find_model("").string() : flags.model,
-                   .tokenizer_config = "{}",
-                   .fingerprint = {},
-                   .ids = {}},
-                  form_for(flags.reader));
+  lm::PromptFileInfo info{.model = flags.model.empty() ? find_model("").string() : flags.model,
+                          .tokenizer_config = "{}"};
+  if (!flags.adapter_path.empty()) info.adapter = flags.adapter_path;
+  lm::save_prompt(file, context.model(), *cached, info, form_for(flags.reader));
   return Result{file.string(), ids.size(), fs::file_size(file), took.count()};
 }
 

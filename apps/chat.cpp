@@ -52,6 +52,7 @@ class Chat {
         thinking_(context.tokenizer().thinking()),
         model_(context.shared_model()),
         model_name_(flags.model.empty() ? find_model("").string() : flags.model),
+        adapter_(flags.adapter_path),
         reader_(io::cache_directory() / "chat_history"),
         session_(std::move(context), std::move(options)) {
     session_.options().prefill_progress = [this](int done, int total) {
@@ -130,11 +131,16 @@ class Chat {
     else if (name == "/load")
       load(argument);
     else if (name == "/cache")
-      lm::save_prompt(
-          argument, *model_, session_.cache(), {.model = model_name_, .tokenizer_config = "{}"});
+      save_cache(argument);
     else
       throw InputError(describe(name, "unknown command", {}, {}, "/help"));
     return true;
+  }
+
+  void save_cache(const std::string& file) {
+    lm::PromptFileInfo info{.model = model_name_, .tokenizer_config = "{}"};
+    if (!adapter_.empty()) info.adapter = adapter_;
+    lm::save_prompt(file, *model_, session_.cache(), info);
   }
 
   void load(const std::string& file) {
@@ -189,7 +195,7 @@ class Chat {
   Chatter chatter_;
   std::optional<text::ThinkingMarkers> thinking_;
   std::shared_ptr<const lm::LanguageModel> model_;
-  std::string model_name_;
+  std::string model_name_, adapter_;
   LineReader reader_;
   std::optional<ProgressBar> bar_;  // of the prompt that is being read
   lm::ChatSession session_;
@@ -208,7 +214,8 @@ std::shared_ptr<lm::CachedPrompt> earlier(const std::string& file, const lm::Lan
 int run(Flags flags) {
   flags.chatter.attach_log();
   check(flags.generation);
-  flags.model = model_for_cache(flags.model, flags.cache_file, flags.generation);
+  flags.model =
+      model_for_cache(flags.model, flags.adapter_path, flags.cache_file, flags.generation);
   auto context = load_model(
       flags.model, flags.chatter, flags.weights, flags.adapter_path, flags.speculation.mtp);
   lm::SessionOptions options{

@@ -209,7 +209,7 @@ int run(const Flags& flags) {
     for (auto [given, name] : {std::pair{!flags.system_prompt.empty(), "--system-prompt"},
                                std::pair{!flags.prefill_response.empty(), "--prefill-response"}})
       if (given) throw InputError(describe(name, "can not follow a cached prompt"));
-  auto model = model_for_cache(flags.model, flags.cache_file, flags.generation);
+  auto model = model_for_cache(flags.model, flags.adapter_path, flags.cache_file, flags.generation);
   auto context =
       load_model(model, flags.chatter, flags.weights, flags.adapter_path, flags.speculation.mtp);
   auto options = make_options(flags.generation, context.generation_defaults(), context.tokenizer());

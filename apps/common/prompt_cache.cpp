@@ -15,6 +15,7 @@ void add_prompt_cache_flag(CLI::App& app, std::string& file, const std::string& 
 }
 
 std::string model_for_cache(const std::string& model,
+                            const std::string& adapter,
                             const std::string& file,
                             const GenerationFlags& flags) {
   if (file.empty()) return model;
@@ -24,6 +25,12 @@ std::string model_for_cache(const std::string& model,
       throw InputError(
           describe(name, "has no effect on caches from a file", "no " + std::string(name)));
   auto info = lm::PromptFileInfo::of(lm::prompt_metadata(file));
+  auto name = [](const std::string& path) { return path.empty() ? std::string("none") : path; };
+  if (std::string had = info.adapter.value_or(""); info.fingerprint && had != adapter)
+    throw InputError(describe("--adapter-path",
+                              "another adapter than the prompt cache was computed with",
+                              name(had),
+                              name(adapter)));
   if (model.empty()) return info.model.value_or("");
   if (info.model && *info.model != model && !info.fingerprint)
     throw InputError(describe(file, "prompt cache of another model", *info.model, model));

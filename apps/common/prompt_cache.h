@@ -19,9 +19,10 @@ struct GenerationFlags;
 void add_prompt_cache_flag(CLI::App& app, std::string& file, const std::string& what);
 
 /// The model to load: --model where it was given, else the one that the file names.  Throws
-/// InputError when the two differ and the file does not say itself which model it is of; and for
-/// flags that would make caches of another form.
+/// InputError when the two differ and the file does not say itself which model it is of, for
+/// another adapter, and for flags that would make caches of another form.
 std::string model_for_cache(const std::string& model,
+                            const std::string& adapter,
                             const std::string& file,
                             const GenerationFlags& flags);
 

@@ -24,6 +24,7 @@ namespace {
 
 constexpr const char* kFingerprint = "mlxcpp_model";
 constexpr const char* kIds = "mlxcpp_tokens";
+constexpr const char* kAdapter = "mlxcpp_adapter";
 
 const std::pair<std::string_view, mx::Dtype> kDtypes[] = {{"F32", mx::float32},
                                                           {"F16", mx::float16},
@@ -154,6 +155,7 @@ PromptFileInfo PromptFileInfo::of(const std::map<std::string, std::string>& meta
   };
   PromptFileInfo info{find("model"), find("tokenizer_config"), find(kFingerprint), {}};
   if (auto ids = find(kIds)) info.ids = ids_of(*ids);
+  info.adapter = find(kAdapter);
   return info;
 }
 
@@ -163,6 +165,7 @@ std::map<std::string, std::string> PromptFileInfo::metadata() const {
   if (tokenizer_config) all["tokenizer_config"] = *tokenizer_config;
   if (fingerprint) all[kFingerprint] = *fingerprint;
   if (ids) all[kIds] = text_of(*ids);
+  if (adapter) all[kAdapter] = *adapter;
   return all;
 }
 

@@ -47,6 +47,7 @@ struct PromptFileInfo {
   std::optional<std::string> tokenizer_config;  // JSON text
   std::optional<std::string> fingerprint;       // of the model; only in our files
   std::optional<std::vector<TokenId>> ids;      // that were consumed; only in our files
+  std::optional<std::string> adapter = {};      // its path, where the model had one; likewise
 
   /// Throws InputError when the ids are no list of numbers.
   static PromptFileInfo of(const std::map<std::string, std::string>& metadata);

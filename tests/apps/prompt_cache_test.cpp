@@ -95,6 +95,7 @@ TEST_F(PromptCacheFile, is_no_place_for_flags_that_it_decides) {
   ASSERT_EQ(cache(model_ + Args{"--prompt", "one"}).code, 0);
   for (const Args& flags : std::vector<Args>{{"--max-kv-size", "16"},
                                              {"--kv-bits", "4"},
+                                             {"--adapter-path", "/nowhere"},
                                              {"--system-prompt", "x"},
                                              {"--prefill-response", "x"}}) {
     Ran ran = go_on(Args{"--prompt", "two"} + flags);
