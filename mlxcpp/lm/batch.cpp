@@ -20,7 +20,6 @@ namespace mlxcpp::lm {
 namespace {
 
 using detail::kGrowth;
-constexpr int kClearEvery = 256;  // steps after which MLX's buffer cache is given back
 
 using detail::Row;
 
@@ -436,7 +435,7 @@ struct Batch::Impl {
     prefill();
     if (idle && events.empty()) end_starved();
     remove_ended();
-    if (steps % kClearEvery == 0) mx::clear_cache();
+    if (steps % detail::kClearEvery == 0) mx::clear_cache();
     return std::exchange(events, {});
   }
 };

@@ -88,8 +88,8 @@ class Caches {
   /// `consumed`: of states that are all recurrent, and so do not say it.
   void set_state(const std::vector<CacheState>& state, int consumed = 0);
 
-  /// Called by LanguageModel only: opens a pass that adds `in` to every row, which may write states
-  /// of its own without a cache; and takes back the states of one that went well.
+  /// Called by LanguageModel only: opens a pass that adds `in` to every row; and takes the states
+  /// of one that went well.  Without a cache the states go with the pass.
   ops::Pass begin(const CacheLayout& layout, const Input& in);
   void end(ops::Pass& pass);
 

@@ -2,6 +2,7 @@
 
 #include "mlxcpp/lm/detail/chunk_size.h"
 #include "mlxcpp/lm/detail/guessing.h"
+#include "mlxcpp/lm/detail/memory.h"
 #include "mlxcpp/ops/device.h"
 
 #include <mlx/memory.h>
@@ -14,9 +15,6 @@
 
 namespace mlxcpp::lm {
 namespace {
-
-constexpr int kClearEvery =
-    256;  // steps after which MLX's buffer cache is given back, as in mlx-lm
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -151,7 +149,7 @@ Token Stepper::next(int room) {
     fed_ahead_ = look_ahead_;
     if (fed_ahead_) cache_->ids.push_back(token.id);
     last_ = token.id;
-    if (++steps_ % kClearEvery == 0) mx::clear_cache();
+    if (++steps_ % detail::kClearEvery == 0) mx::clear_cache();
     return token;
   } catch (...) {
     pending_.reset();

@@ -1,5 +1,6 @@
 // Stepper with guesses: one pass over the last token and what may follow it.
 #include "mlxcpp/lm/detail/guessing.h"
+#include "mlxcpp/lm/detail/memory.h"
 #include "mlxcpp/lm/step.h"
 
 #include <mlx/memory.h>
@@ -41,7 +42,7 @@ void Stepper::guess_and_check(int room) {
   ready_.assign(tokens.begin(), tokens.end());
   times_.add(length,
              std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  if (++steps_ % 256 == 0) mx::clear_cache();
+  if (++steps_ % detail::kClearEvery == 0) mx::clear_cache();
 }
 
 }  // namespace mlxcpp::lm

@@ -3,10 +3,11 @@
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/lm/factory.h"
 #include "tests/lm/plays.h"
-#include "tests/support/temp_dir.h"
+#include "tests/lm/small_model.h"
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <random>
 #include <string>
@@ -30,36 +31,18 @@ std::vector<std::string> subjects() {
 
 class Architectures : public testing::TestWithParam<std::string> {
  protected:
-  std::shared_ptr<const LanguageModel> model = make();
+  std::shared_ptr<const LanguageModel> model = test::small_model(GetParam());
   const LanguageModel& m = *model;
   std::mt19937 random{std::random_device::result_type(std::hash<std::string>()(GetParam()))};
 
-  static std::shared_ptr<const LanguageModel> make() {
-    test::TempDir dir;
-    test::write_model(dir.path(), MLXCPP_TEST_DATA "/lm/" + GetParam() + ".safetensors");
-    ModelTypeRegistry registry;
-    add_models(registry);
-    auto model = load_model(ModelConfiguration::from_directory(dir.path()), registry);
-    for (auto& [path, p] : model->manifest().params) mx::eval(*p);  // before the folder goes
-    return model;
-  }
   int some(int from, int to) { return from + int(random() % unsigned(to - from + 1)); }
-  /// The logits of the rest of a row after what the caches hold, against those of the row alone.
   float difference(Caches& c, const Ids& whole, int from) const {
-    int n = int(whole.size());
-    array y = logits(m, input({part(whole, from, n)}), c);
-    return relative_difference(row(y, 0, 0, n - from), tokens_of(alone(m, whole), from, n));
+    return rest_difference(m, c, whole, from);
   }
 };
 
 TEST_P(Architectures, give_the_same_at_once_in_chunks_and_in_steps) {
-  Play p(m, {}, {ids(1, 40)});
-  p.pass({13});
-  for (int i = 0; i < 4; ++i) p.pass({1});
-  p.pass({2});
-  p.pass({11});
-  for (int i = 0; i < 10; ++i) p.pass({1});
-  EXPECT_LT(p.worst, kTolerance);
+  EXPECT_LT(worst_in_chunks_and_steps(m), kTolerance);
 }
 
 TEST_P(Architectures, give_rows_of_a_batch_what_they_get_alone) {
@@ -206,13 +189,13 @@ TEST_P(Architectures, are_near_themselves_with_packed_caches) {
     p.pass({9, 2});
     // Gemma 4 does not scale its scores: with heads of 256, an error of a key counts 16-fold.
     float by = GetParam() == "gemma4_text_defaults" ? 16 : 1;
-    // An indexer that leaves 6 of 300 keys may leave others.
+    for (float d : p.differences) EXPECT_TRUE(std::isfinite(d));
+    // An indexer that leaves 6 of 300 keys may leave others: there is no bound then.
     bool chooses = GetParam().starts_with("deepseek_v32") || GetParam().starts_with("glm_moe_dsa");
-    if (chooses) by = 1000;
     // Not the worst: an error may send a token to other experts.
     auto middle = p.differences.begin() + long(p.differences.size() / 2);
     std::nth_element(p.differences.begin(), middle, p.differences.end());
-    EXPECT_LT(*middle, by * (bits == 8 ? 0.02f : 0.08f));
+    if (!chooses) EXPECT_LT(*middle, by * (bits == 8 ? 0.02f : 0.08f));
     bool keys = false;
     for (auto& layer : m.layout()) keys |= !layer.kv.empty();
     EXPECT_TRUE(!keys || p.worst > 0);

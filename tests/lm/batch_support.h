@@ -4,9 +4,9 @@
 #include "mlxcpp/lm/batch.h"
 #include "mlxcpp/lm/factory.h"
 #include "mlxcpp/lm/model.h"
+#include "tests/lm/small_model.h"
 #include "tests/support/golden.h"
 #include "tests/support/script_model.h"
-#include "tests/support/temp_dir.h"
 
 #include <mlx/transforms.h>
 
@@ -34,17 +34,6 @@ inline const text::Tokenizer& small_tokenizer() {
         .tokenizer;
   }();
   return t;
-}
-
-/// The model of tests/data/lm/<row>.safetensors.
-inline std::shared_ptr<const lm::LanguageModel> small_model(const std::string& row) {
-  TempDir dir;
-  write_model(dir.path(), MLXCPP_TEST_DATA "/lm/" + row + ".safetensors");
-  lm::ModelTypeRegistry registry;
-  lm::add_models(registry);
-  auto model = lm::load(lm::ModelConfiguration::from_directory(dir.path()), registry).model;
-  for (auto& [path, p] : model->manifest().params) mx::eval(*p);  // before the folder goes
-  return model;
 }
 
 /// A model that answers a prompt of three tokens with a text.

@@ -89,4 +89,22 @@ struct Play {
   }
 };
 
+/// The worst of a prompt in chunks of several lengths and in steps.
+inline float worst_in_chunks_and_steps(const LanguageModel& m) {
+  Play p(m, {}, {ids(1, 40)});
+  p.pass({13});
+  for (int i = 0; i < 4; ++i) p.pass({1});
+  p.pass({2});
+  p.pass({11});
+  for (int i = 0; i < 10; ++i) p.pass({1});
+  return p.worst;
+}
+
+/// The logits of the rest of a row after what the caches hold, against those of the row alone.
+inline float rest_difference(const LanguageModel& m, Caches& c, const Ids& whole, int from) {
+  int n = int(whole.size());
+  array y = logits(m, input({part(whole, from, n)}), c);
+  return relative_difference(row(y, 0, 0, n - from), tokens_of(alone(m, whole), from, n));
+}
+
 }  // namespace mlxcpp::lm

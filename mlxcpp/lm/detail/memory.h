@@ -13,6 +13,9 @@ namespace mlxcpp::lm::detail {
 /// control group.  Nothing where that can not be known.
 std::optional<std::uint64_t> available_memory();
 
+/// Steps after which MLX's buffer cache is given back, as in mlx-lm.
+inline constexpr int kClearEvery = 256;
+
 std::string mebibytes(std::uint64_t bytes);  ///< "93 MiB", for messages
 
 /// Throws CapacityError with both figures when `needed` is more than `limit` (0: what is free).
