@@ -34,7 +34,7 @@ def download(folder):
     """The sources, patched, at `folder`."""
     print(f"downloading {pin()} (77 MB)", file=sys.stderr)
     with tempfile.TemporaryDirectory() as d:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--require-hashes"]
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", "--require-hashes"]
         subprocess.run([*pip, "--dest", d, "--requirement", str(PIN)], check=True)
         with tarfile.open(next(Path(d).glob("*.tar.gz"))) as tar:
             tar.extractall(d, filter="data")

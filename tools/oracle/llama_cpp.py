@@ -32,7 +32,7 @@ def sources():
     if not folder.exists():
         print(f"  downloading {pin}", file=sys.stderr)
         with tempfile.TemporaryDirectory() as d:
-            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--require-hashes"]
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", "--require-hashes"]
             subprocess.run([*pip, "--dest", d, "--requirement", str(HERE / "llama_cpp.txt")], check=True)
             with tarfile.open(next(Path(d).glob("*.tar.gz"))) as tar:
                 tar.extractall(d, filter="data")
