@@ -1,7 +1,10 @@
 // How fast products are on this machine, beside what its units can do at most.
 //   kernel_bench [--tier TIER] [--threads N] [--coding CODING] [--shape COLUMNSxOUTPUTS] [--rows M]
+//   kernel_bench [--tier TIER] [--threads N] --keys N [--heads QUERYxKEY] [--size D] [--rows M]
+//                [--deterministic 1]
 // One thread: its own CPU time, so neighbours matter little.  More: wall time, on an idle machine.
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/ops/cpu/attention.h"
 #include "mlxcpp/ops/cpu/features.h"
 #include "mlxcpp/ops/cpu/linear.h"
 #include "mlxcpp/ops/cpu/pool.h"
@@ -155,11 +158,56 @@ void measure(const Kind& kind, int columns, int outputs, int rows, double f32, d
   std::fflush(stdout);
 }
 
+/// One layer's attention after another, as in decoding: the keys of each are read from afar.
+void measure_attention(int heads, int kv_heads, int size, int keys, int queries) {
+  long numbers = long(kv_heads) * keys * size;
+  auto layers = std::max(1l, (48l << 20) / (2 * numbers * long(sizeof(float))));
+  std::vector<float> k(std::size_t(numbers * layers)), v(k.size()),
+      q(std::size_t(heads) * queries * size), out(q.size());
+  std::mt19937 random(1);
+  for (auto* all : {&k, &v, &q})
+    for (auto& x : *all) x = float(int(random() % 2001) - 1000) / 1000;
+  double t = least([&] {
+    for (long i = 0; i < layers; ++i) {
+      long head = long(keys) * size, token = size;
+      KeyPiece piece{
+          {k.data() + i * numbers, head, token}, {v.data() + i * numbers, head, token}, keys};
+      RowKeys row{
+          .pieces = &piece, .count = 1, .keys = keys, .offset = keys - queries, .end = keys};
+      attention({.rows = 1,
+                 .heads = heads,
+                 .kv_heads = kv_heads,
+                 .queries = queries,
+                 .k_size = size,
+                 .v_size = size,
+                 .q = {q.data(), 0, size, long(heads) * size},
+                 .keys = &row,
+                 .out = out.data(),
+                 .out_row = 0,
+                 .out_head = size,
+                 .out_token = long(heads) * size,
+                 .scale = 0.125f});
+    }
+  });
+  double bytes = 2.0 * double(numbers * layers) * sizeof(float);
+  std::printf(
+      "attention %d/%d heads of %d, %5d keys, %3d queries: %8.1f us, %.1f GB/s, %.2f of reading\n",
+      heads,
+      kv_heads,
+      size,
+      keys,
+      queries,
+      t / double(layers) * 1e6,
+      bytes / t * 1e-9,
+      bytes / t / read_rate(std::size_t(bytes)));
+}
+
 int run(int argc, char** argv) {
   Settings settings;
   std::string coding;
   std::vector<std::pair<int, int>> shapes;
-  std::vector<int> rows;
+  std::vector<int> rows, keys;
+  int heads = 9, kv_heads = 3, size = 64;
   for (int i = 1; i + 1 < argc; i += 2) {
     std::string flag = argv[i], value = argv[i + 1];
     int a = 0, b = 0;
@@ -171,10 +219,26 @@ int run(int argc, char** argv) {
       coding += "," + value + ",";
     else if (flag == "--rows")
       rows.push_back(std::atoi(value.c_str()));
+    else if (flag == "--deterministic")
+      settings.deterministic = value == "1";
+    else if (flag == "--keys")
+      keys.push_back(std::atoi(value.c_str()));
+    else if (flag == "--size")
+      size = std::atoi(value.c_str());
+    else if (flag == "--heads" && std::sscanf(value.c_str(), "%dx%d", &a, &b) == 2)
+      heads = a, kv_heads = b;
     else if (flag == "--shape" && std::sscanf(value.c_str(), "%dx%d", &a, &b) == 2)
       shapes.push_back({a, b});
     else
       return std::fprintf(stderr, "kernel_bench: what is %s?\n", argv[i]), 2;
+  }
+  if (!keys.empty()) {
+    settings.threads = threads;
+    use(settings);
+    if (rows.empty()) rows = {1};
+    for (int n : keys)
+      for (int m : rows) measure_attention(heads, kv_heads, size, n, m);
+    return 0;
   }
   if (shapes.empty()) shapes = {{576, 1536}, {2048, 8192}, {8192, 2048}};
   if (rows.empty()) rows = {1, 4, 8, 16, 32, 128, 512};

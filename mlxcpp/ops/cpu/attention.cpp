@@ -56,12 +56,13 @@ struct Workspace {
 /// One call of attention().
 class Job {
  public:
-  Job(const Attention& a, const AttentionKernels& kernels, const Kernels& all)
+  Job(const Attention& a, const AttentionKernels& kernels, const Kernels& all, bool same_sums)
       : a_(a),
         kernels_(kernels),
         simple_(all.elementwise),
         unpack_(all.matrix.unpack),
-        group_(a.heads / a.kv_heads) {
+        group_(a.heads / a.kv_heads),
+        same_sums_(same_sums) {
     tile_heads_ = std::min(group_, kernels.most_rows);
     head_parts_ = (group_ + tile_heads_ - 1) / tile_heads_;
     tile_queries_ = std::clamp(kernels.most_rows / tile_heads_, 1, a.queries);
@@ -114,7 +115,7 @@ class Job {
   const ElementwiseKernels& simple_;
   decltype(MatrixKernels::unpack) unpack_;
   int group_, tile_heads_, head_parts_, tile_queries_, query_parts_, k_padded_, stride_;
-  bool scattered_ = false, written_ = false;
+  bool scattered_ = false, written_ = false, same_sums_;
 };
 
 Tile Job::tile(int i) const {
@@ -174,7 +175,8 @@ KeyBlock Job::prepare(const Tile& t, Arena& memory) const {
                 .k_padded = k_padded_,
                 .softcap = a_.softcap,
                 .allowed = nullptr,
-                .group = t.heads};
+                .group = t.heads,
+                .same_sums = same_sums_};
   auto* q = memory.take(long(t.rows()) * k_padded_);
   auto* sights = memory.take<Sight>(t.rows());
   b.q = q, b.sight = sights;
@@ -358,7 +360,7 @@ void attention(const Attention& a) {
   bool enough = half && a.queries * (a.heads / a.kv_heads) >= half->least_rows;
   bool use_half = enough && !a.spans;
   for (int b = 0; b < a.rows; ++b) use_half &= !a.keys[b].allowed;
-  Job(a, use_half ? *half : m.kernels->attention_f32, *m.kernels).run();
+  Job(a, use_half ? *half : m.kernels->attention_f32, *m.kernels, m.deterministic).run();
 }
 
 void rotate(const Rotation& r) {

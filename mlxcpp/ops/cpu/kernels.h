@@ -159,6 +159,7 @@ struct KeyBlock {
   const Sight* sight;            // (rows)
   const unsigned char* allowed;  // (rows / group, kKeyBlock), instead of sight; null: none
   int group;
+  bool same_sums;  // a query's sums may not depend on how many there are
 };
 /// What queries have of some keys: the largest score, the sum of e^(score - largest), and that of
 /// the values, weighted so: `stride` numbers for each, in an order of the kernels' own.  There is

@@ -6,13 +6,9 @@
 #include "mlxcpp/ops/cpu/kern/probes.inl"
 #include "mlxcpp/ops/cpu/kern/math.inl"
 #include "mlxcpp/ops/cpu/kern/elementwise.inl"
-#include "mlxcpp/ops/cpu/kern/attention.inl"
 #include "mlxcpp/ops/cpu/kern/causal_conv.inl"
 #include "mlxcpp/ops/cpu/kern/recurrent_chunks.inl"
 #include "mlxcpp/ops/cpu/kern/recurrent.inl"
-#if defined(__AMX_TILE__)
-#include "mlxcpp/ops/cpu/kern/attention_amx.inl"
-#endif
 #include "mlxcpp/ops/cpu/kern/float8.inl"
 #if defined(__AVX512F__)
 #include "mlxcpp/ops/cpu/kern/bytes_avx512.inl"
@@ -23,6 +19,10 @@
 #include "mlxcpp/ops/cpu/kern/bytes_generic.inl"
 #endif
 #include "mlxcpp/ops/cpu/kern/quantise.inl"
+#include "mlxcpp/ops/cpu/kern/attention.inl"
+#if defined(__AMX_TILE__)
+#include "mlxcpp/ops/cpu/kern/attention_amx.inl"
+#endif
 #include "mlxcpp/ops/cpu/kern/formats_mlx.inl"
 #include "mlxcpp/ops/cpu/kern/formats_gguf.inl"
 #include "mlxcpp/ops/cpu/kern/dots.inl"

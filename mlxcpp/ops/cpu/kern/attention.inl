@@ -9,6 +9,7 @@ namespace {
 constexpr int kKeys = 2 * kWidth;  // that are turned to columns together
 constexpr int kScoreRows = kWidth == 16 ? 8 : 4;
 constexpr int kQueryRows = 64;
+constexpr int kRowsByKey = kWidth == 16 ? 8 : 4;
 constexpr float kLowest = -__builtin_inff();
 
 inline int padded4(int n) { return (n + 3) / 4 * 4; }
@@ -74,6 +75,63 @@ inline void score(const KeyBlock& b, const float* columns, float* scores) {
     case 3: return score_rows<3>(q, size, columns, scores);
     case 2: return score_rows<2>(q, size, columns, scores);
     case 1: return score_rows<1>(q, size, columns, scores);
+  }
+}
+
+/// Brings `n` numbers near: keys lie in memory that nothing has read since the last token.
+inline void fetch(const float* x, int n) {
+  for (int i = 0; i < n; i += 64 / (int)sizeof(float)) __builtin_prefetch(x + i, 0, 2);
+}
+
+/// Scores of R rows with all keys, each key as it lies.  The values come near meanwhile.
+template <int R>
+inline void score_by_key(const float* q, const KeyBlock& b, float* scores) {
+  constexpr int kAhead = 16;  // keys
+  int size = b.k_size, last = b.keys - 1;
+  for (int j = 0; j < b.keys; j += 4) {
+    const float* k[4];
+    F a[R][4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      int key = j + i < last ? j + i : last;
+      k[i] = b.k + key * b.k_token;
+      fetch(k[i] + kAhead * b.k_token, size);
+      fetch(b.v + key * b.v_token, b.v_size);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) a[r][i] = zero();
+    }
+    for (int d = 0; d < size; d += kWidth) {
+      F x[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) x[i] = load(k[i] + d);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        F y = load(q + r * b.k_padded + d);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) a[r][i] = fma(y, x[i], a[r][i]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+      sum_four(a[r][0], a[r][1], a[r][2], a[r][3], 1, scores + r * kKeyBlock + j);
+  }
+}
+
+/// Few rows are not worth turning keys to columns; but the sums have another order then.
+inline bool by_key(const KeyBlock& b) {
+  return !b.same_sums && b.rows <= kRowsByKey && b.k_size % kWidth == 0;
+}
+inline void score_by_key(const KeyBlock& b, float* scores) {
+  constexpr int kMost = kWidth == 16 ? 4 : 2;
+  const float* q = b.q;
+  for (int left = b.rows; left > 0; left -= kMost) {
+    switch (left < kMost ? left : kMost) {
+      case 1: score_by_key<1>(q, b, scores); break;
+      case 2: score_by_key<2>(q, b, scores); break;
+      case 3: score_by_key<3>(q, b, scores); break;
+      default: score_by_key<kMost>(q, b, scores);
+    }
+    q += kMost * b.k_padded, scores += kMost * kKeyBlock;
   }
 }
 
@@ -176,9 +234,13 @@ inline void attend_block(const KeyBlock& b, void* scratch, const Attended& y) {
   float* columns = (float*)scratch;
   float* rest = columns + b.k_padded * kKeys;
   float* scores = rest + b.k_padded * kWidth;
-  for (int j = 0; j < b.keys; j += kKeys) {
-    key_columns(b, j, columns, rest);
-    score(b, columns, scores + j);
+  if (by_key(b)) {
+    score_by_key(b, scores);
+  } else {
+    for (int j = 0; j < b.keys; j += kKeys) {
+      key_columns(b, j, columns, rest);
+      score(b, columns, scores + j);
+    }
   }
   for (int r = 0; r < b.rows; ++r) {
     float* row = scores + r * kKeyBlock;
