@@ -43,24 +43,23 @@ void norm_and_add(const BoundNorm& n, float* x, const float* residual, int rows,
   for (size_t i = 0; i < size_t(rows) * size; ++i) x[i] += residual[i];
 }
 
-/// Frequencies of a row that ends at `end`: angle = position * inverse.
-void inverse_frequencies(const Rope& r,
-                         const std::optional<array>& freqs,
-                         const std::optional<array>& long_freqs,
-                         int end,
-                         float* inverse) {
-  const std::optional<array>& f = r.beyond && end > r.beyond->original ? long_freqs : freqs;
-  double base = r.base;
-  if (r.dynamic) {
-    double n = std::max(end, r.dynamic->original), factor = r.dynamic->factor;
-    double grown = factor * n / r.dynamic->original - (factor - 1);
-    base = float(base * std::pow(grown, r.dims / (r.dims - 2.0)));
-  }
-  bool given = f && !r.dynamic;
-  for (int i = 0; i < r.dims / 2; ++i) {
-    double wavelength = given ? f->data<float>()[i] : std::pow(base, 2.0 * i / r.dims);
+/// angle = position * inverse frequency; of the wavelengths in `freqs`, or of powers of `base`.
+std::vector<float> inverse_frequencies(const Rope& r,
+                                       const std::optional<array>& freqs,
+                                       double base) {
+  std::vector<float> inverse(std::max(0, r.dims / 2));
+  for (size_t i = 0; i < inverse.size(); ++i) {
+    double wavelength = freqs ? freqs->data<float>()[i] : std::pow(base, 2.0 * double(i) / r.dims);
     inverse[i] = float(r.scale / wavelength);
   }
+  return inverse;
+}
+
+/// The base of a row that ends at `end`.
+double grown_base(const Rope& r, int end) {
+  double n = std::max(end, r.dynamic->original), factor = r.dynamic->factor;
+  double grown = factor * n / r.dynamic->original - (factor - 1);
+  return float(r.base * std::pow(grown, r.dims / (r.dims - 2.0)));
 }
 
 }  // namespace
@@ -97,8 +96,11 @@ std::shared_ptr<BoundAttention> BoundAttention::make(const SelfAttention& a) {
   if (a.q_norm && !(b->q_norm_ = bind_norm(*a.q_norm))) return {};
   if (a.k_norm && !(b->k_norm_ = bind_norm(*a.k_norm))) return {};
   if (a.args.sinks && !(b->sinks_ = float_values(**a.args.sinks))) return {};
-  if (a.rope.freqs && !(b->freqs_ = float_values(*a.rope.freqs))) return {};
-  if (a.rope.beyond && !(b->long_freqs_ = float_values(a.rope.beyond->freqs))) return {};
+  std::optional<array> freqs, long_freqs;
+  if (a.rope.freqs && !(freqs = float_values(*a.rope.freqs))) return {};
+  if (a.rope.beyond && !(long_freqs = float_values(a.rope.beyond->freqs))) return {};
+  b->inverse_ = inverse_frequencies(a.rope, freqs, a.rope.base);
+  if (long_freqs) b->long_inverse_ = inverse_frequencies(a.rope, long_freqs, a.rope.base);
   b->made_from_ = ids(a);
   return b;
 }
@@ -106,10 +108,16 @@ std::shared_ptr<BoundAttention> BoundAttention::make(const SelfAttention& a) {
 /// Turns the heads of one row, (tokens, heads, head_dim).
 void BoundAttention::turn_row(
     const float* x, int row, int heads, const Turned& to, const Rows& rows) const {
-  std::vector<float> inverse(std::max(1, rope_->dims / 2));
   std::vector<int> positions(to.tokens);
   for (int t = 0; t < to.tokens; ++t) positions[t] = rows.offsets[row] + t;
-  inverse_frequencies(*rope_, freqs_, long_freqs_, rows.end(row), inverse.data());
+  int end = rows.end(row);
+  bool beyond = rope_->beyond && end > rope_->beyond->original;
+  const float* inverse = (beyond ? long_inverse_ : inverse_).data();
+  std::vector<float> grown;
+  if (rope_->dynamic) {
+    grown = inverse_frequencies(*rope_, {}, grown_base(*rope_, end));
+    inverse = grown.data();
+  }
   cpu::rotate({.rows = 1,
                .heads = heads,
                .tokens = to.tokens,
@@ -122,7 +130,7 @@ void BoundAttention::turn_row(
                .out_token = to.token,
                .traditional = rope_->traditional,
                .magnitude = rope_->dims ? rope_->magnitude : 1,
-               .inverse = inverse.data(),
+               .inverse = inverse,
                .positions = positions.data()});
 }
 

@@ -61,7 +61,8 @@ class BoundAttention {
 
   std::shared_ptr<const BoundWeight> q_, k_, v_, o_;
   std::optional<BoundNorm> q_norm_, k_norm_;
-  std::optional<array> sinks_, freqs_, long_freqs_;
+  std::optional<array> sinks_;
+  std::vector<float> inverse_, long_inverse_;  // frequencies; the second beyond the trained length
   int head_dim_ = 0, v_dim_ = 0, heads_ = 0, kv_heads_ = 0;
   std::optional<Rope> rope_;
   AttentionArgs args_;
