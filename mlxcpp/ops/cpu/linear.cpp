@@ -167,13 +167,15 @@ void Job::prepare_task(int task) {
   half().pack(in.x, i, in.half);
 }
 
-/// Outputs of a chunk; the same for any number of threads.  Few rows: so many bytes of weights that
-/// taking a chunk costs nothing beside, and still a few chunks for each thread.  Panels: many
-/// outputs, so that packed activations are not read too often.
-int chunk_outputs(const Group& g, int rows, long all_outputs, long all_bytes) {
+/// Outputs of a chunk.  Few rows: so many bytes of weights that taking a chunk costs nothing
+/// beside, and still a few chunks for each thread.  Panels: many outputs, so that packed
+/// activations are not read too often from beyond a thread's caches, and still four chunks for each
+/// thread.  An output is the same in whichever chunk it is.
+int chunk_outputs(const Group& g, int rows, long all_outputs, long all_bytes, int threads) {
   long outputs;
   if (g.path == Path::panels || g.path == Path::half_panels) {
-    outputs = std::clamp(round_up(all_outputs / 16, 64), 64l, rows > 64 ? 256l : 64l);
+    long most = rows <= 64 ? 64 : g.path == Path::panels ? 256 : 512;
+    outputs = std::clamp(round_up(all_outputs / (4 * threads), 64), 64l, most);
   } else {
     long bytes = std::clamp(all_bytes / 16, 16l << 10, 64l << 10);
     outputs = std::max(1l, bytes / std::max(1l, g.w.row_bytes + 2 * g.w.scale_row_bytes));
@@ -191,7 +193,8 @@ void Job::compute() {
   int chunks = 0;
   for (Group& g : groups) {
     g.first_chunk = chunks;
-    g.outputs = chunk_outputs(g, inputs[std::size_t(g.input)].x.rows, all_outputs, all_bytes);
+    g.outputs =
+        chunk_outputs(g, inputs[std::size_t(g.input)].x.rows, all_outputs, all_bytes, m_.threads);
     if (g.outputs > 0) chunks += (g.w.rows + g.outputs - 1) / g.outputs;
   }
   Pool::instance().run(chunks, [&](int i) {

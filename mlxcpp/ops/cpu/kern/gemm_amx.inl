@@ -10,13 +10,12 @@ constexpr int kTile = 1024;      // bytes
 constexpr int kTileRows = 16;    // rows of activations, or outputs
 constexpr int kTileDepth = 32;   // columns
 constexpr int kCachedRows = 64;  // outputs of more rows are not kept in caches
-constexpr int kTileBlock = 640;  // about so many columns of two tiles' weights fit the first cache
+constexpr int kSumRows = 512;    // so many sums of 512 outputs fit the second cache
+constexpr int kTileBlock = 640;  // so many columns of two tiles' weights fit the first cache
 
-/// Columns of a block: of nearly equal size, multiples of kHalfPiece but for the last.
-inline int tile_block(int columns) {
-  int blocks = (columns + kTileBlock - 1) / kTileBlock;
-  return ((columns + blocks - 1) / blocks + kHalfPiece - 1) / kHalfPiece * kHalfPiece;
-}
+/// Columns of a block, the last may have less.  Measured: 512 where there are several, since the
+/// next panel's weights want room, too; sums that leave the tiles cost more than room gives below.
+inline int tile_block(int columns) { return columns <= kTileBlock ? columns : 2 * kHalfPiece; }
 inline int tile_steps(int columns) { return (columns + kTileDepth - 1) / kTileDepth; }
 
 inline size_t gemm_amx_packed_bytes(int rows, int columns) {
@@ -47,20 +46,35 @@ inline void gemm_amx_pack(const InputRows& x, int block, void* packed) {
   }
 }
 
-/// A panel of weights: up to 32 outputs of one block of columns, decoded piece by piece while the
-/// tiles work on the panel before it.
+/// A panel of weights: up to 32 outputs of some columns, decoded piece by piece while the tiles
+/// work on the panel before it.
 struct TilePanel {
   HalfDecode decode;
   const Matrix* w;
   int from, to, column, count, steps;
-  char* tiles;  // [half of the outputs][step]
-  int row, at;  // the piece that is next
+  char* tiles;              // [half of the outputs][step]
+  int after, scales_after;  // bytes from its codes and scales to those of the panel after it
+  int row, at;              // the piece that is next
 
   int pieces() const { return 2 * kTileRows * ((count + kHalfPiece - 1) / kHalfPiece); }
+  /// Brings nearer what the panel after this one is decoded from.  Inlined by force: g++ 12 drops
+  /// calls of functions that do nothing but prefetch.
+  MLXCPP_INLINE void fetch() const {
+    long r = from + row, c = (column + at) / kHalfPiece;
+    long size = kHalfPiece * w->row_bytes / w->columns;
+    const char* p = (const char*)w->data + r * w->row_bytes + c * size + after;
+    const char* end = p + size;
+    for (p -= (uintptr_t)p & 63; p < end; p += 64) _mm_prefetch(p, _MM_HINT_T1);
+    if (!w->scales) return;
+    long scale = r * w->scale_row_bytes + c * (kHalfPiece * w->scale_row_bytes / w->columns);
+    _mm_prefetch((const char*)w->scales + scale + scales_after, _MM_HINT_T1);
+    if (w->zeros) _mm_prefetch((const char*)w->zeros + scale + scales_after, _MM_HINT_T1);
+  }
   void piece() {
     char* out = tiles + (size_t)((row / kTileRows) * steps + at / kTileDepth) * kTile +
                 (row % kTileRows) * 64;
     int n = count - at < kHalfPiece ? count - at : kHalfPiece;
+    fetch();
     if (from + row < to)
       decode(*w, from + row, column + at, n, out);
     else
@@ -151,6 +165,7 @@ inline void write_row(
 inline size_t gemm_amx_scratch_bytes(int rows, int columns, int outputs) {
   size_t panels = (size_t)4 * tile_steps(tile_block(columns)) * kTile;
   size_t lines = (size_t)(outputs + 15) / 16 * kTile;
+  if (rows > kSumRows) rows = kSumRows;
   size_t pairs = (size_t)((outputs + 31) / 32) * ((rows + 31) / 32);
   return (panels > lines ? panels : lines) + pairs * 4 * kTile;
 }
@@ -158,19 +173,37 @@ inline size_t gemm_amx_scratch_bytes(int rows, int columns, int outputs) {
 struct TileJob {
   const Matrix& w;
   const char* packed;
-  int rows, from, to;
+  int first, rows;  // at most kSumRows of all
+  int all_blocks;   // of rows
+  int from, to;
   char* scratch;
   const OutputRows& y;
-  int depth, blocks, pairs, row_blocks, row_pairs;
+  int depth;  // columns that activations are packed by
+  int width, blocks, pairs, row_blocks, row_pairs;
   bool inner;  // all blocks of columns one after the other, sums stay in the tiles
   HalfDecode decode;
 
+  int block_of(int p) const { return inner ? p % blocks : p / pairs; }
+  int pair_of(int p) const { return inner ? p / blocks : p % pairs; }
   /// Panel p, not decoded.
   TilePanel panel(int p) const {
-    int block = inner ? p % blocks : p / pairs, n = inner ? p / blocks : p % pairs;
-    int column = block * depth, count = w.columns - column < depth ? w.columns - column : depth;
-    char* tiles = scratch + (size_t)(p & 1) * 2 * tile_steps(depth) * kTile;
-    return {decode, &w, from + 32 * n, to, column, count, tile_steps(count), tiles, 0, 0};
+    bool last = p + 1 == blocks * pairs;
+    int down = last ? 32 : 32 * (pair_of(p + 1) - pair_of(p));
+    int pieces = width / kHalfPiece * (last ? -block_of(p) : block_of(p + 1) - block_of(p));
+    int column = block_of(p) * width, left = w.columns - column,
+        count = left < width ? left : width;
+    return {decode,
+            &w,
+            from + 32 * pair_of(p),
+            to,
+            column,
+            count,
+            tile_steps(count),
+            scratch + (size_t)(p & 1) * 2 * tile_steps(depth) * kTile,
+            (int)(down * w.row_bytes + pieces * (kHalfPiece * w.row_bytes / w.columns)),
+            (int)(down * w.scale_row_bytes + pieces * (kHalfPiece * w.scale_row_bytes / w.columns)),
+            0,
+            0};
   }
   float* sums() const {
     size_t panels = (size_t)4 * tile_steps(depth) * kTile,
@@ -179,11 +212,13 @@ struct TileJob {
   }
   template <bool Two>
   void products(const TilePanel& a, int p, int m, TilePanel& next, TilePace& pace) const {
-    int block = inner ? p % blocks : p / pairs, n = inner ? p / blocks : p % pairs;
-    const char* x =
-        packed +
-        ((size_t)block * (depth / kTileDepth) * row_blocks + (size_t)2 * m * a.steps) * kTile;
-    float* sums = this->sums() + ((size_t)n * row_pairs + m) * kTile;
+    int in = a.column % depth, begin = a.column - in, left = w.columns - begin;
+    int steps = tile_steps(left < depth ? left : depth);
+    const char* x = packed + ((size_t)begin / kTileDepth * all_blocks +
+                              (size_t)(first / kTileRows + 2 * m) * steps + in / kTileDepth) *
+                                 kTile;
+    int block = block_of(p);
+    float* sums = this->sums() + ((size_t)pair_of(p) * row_pairs + m) * kTile;
     pace.sums = sums + kTile;
     if (block == 0) {
       _tile_zero(0);
@@ -193,16 +228,16 @@ struct TileJob {
     } else if (!inner) {
       load_sums<Two>(sums);
     }
-    tile_products<Two>(a, x, (long)a.steps * kTile, next, pace);
+    tile_products<Two>(a, x, (long)steps * kTile, next, pace);
     if (!inner || block == blocks - 1) store_sums<Two>(sums);
   }
   /// All outputs of a row one after the other, for 16 rows at a time.
   template <bool Past>
   void write() const {
-    int width = (to - from + 15) / 16 * 16;
+    int all = (to - from + 15) / 16 * 16;
     float* lines = (float*)scratch;  // the panels are done with
     for (int m = 0; m < row_blocks; ++m) {
-      for (int n = 0; n < width; n += 16) {
+      for (int n = 0; n < all; n += 16) {
         const float* tile = sums() + ((size_t)(n / 32) * row_pairs + m / 2) * kTile +
                             (n / 16 % 2) * 512 + (m % 2) * 256;
         __m512i r[16];
@@ -210,11 +245,11 @@ struct TileJob {
         for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(tile + 16 * i);
         transpose(r);
 #pragma GCC unroll 16
-        for (int i = 0; i < 16; ++i) _mm512_store_si512(lines + i * width + n, r[i]);
+        for (int i = 0; i < 16; ++i) _mm512_store_si512(lines + i * all + n, r[i]);
       }
       for (int i = 0; i < 16 && 16 * m + i < rows; ++i) {
-        int row = 16 * m + i;
-        write_row<Past>(lines + i * width,
+        int row = first + 16 * m + i;
+        write_row<Past>(lines + i * all,
                         to - from,
                         y.data + (y.index ? y.index[row] : row) * y.stride + from,
                         y.bias ? y.bias + from : nullptr,
@@ -224,14 +259,15 @@ struct TileJob {
     if (Past) _mm_sfence();
   }
   void run() const {
-    configure_tiles();
     int count = blocks * pairs;
     TilePanel current = panel(0);
     current.rest();
     for (int p = 0; p < count; ++p) {
       TilePanel next = panel(p + 1 < count ? p + 1 : p);
       if (p + 1 == count) next.row = 2 * kTileRows;
-      int rate = p + 1 < count ? next.pieces() : 0, steps = current.steps;
+      // Few rows: decoding takes longer than the products, which overlap it by themselves.
+      if (inner) next.rest();
+      int rate = inner || p + 1 == count ? 0 : next.pieces(), steps = current.steps;
       TilePace pace = {0, rate, steps * row_pairs, inner ? 0 : 64 / steps, nullptr};
       for (int m = 0; m < row_pairs; ++m)
         2 * m + 1 < row_blocks ? products<true>(current, p, m, next, pace)
@@ -239,7 +275,6 @@ struct TileJob {
       next.rest();
       current = next;
     }
-    _tile_release();
     rows > kCachedRows ? write<true>() : write<false>();
   }
 };
@@ -251,26 +286,35 @@ inline void gemm_amx_panel(const Matrix& w,
                            int to,
                            void* scratch,
                            const OutputRows& y) {
-  int depth = tile_block(w.columns), row_blocks = (rows + kTileRows - 1) / kTileRows;
-  TileJob job = {w,
-                 (const char*)packed,
-                 rows,
-                 from,
-                 to,
-                 (char*)scratch,
-                 y,
-                 depth,
-                 (w.columns + depth - 1) / depth,
-                 (to - from + 31) / 32,
-                 row_blocks,
-                 (row_blocks + 1) / 2,
-                 row_blocks <= 2,
-                 half_decode(w)};
-  job.run();
+  int depth = tile_block(w.columns), width = rows <= 2 * kTileRows ? kHalfPiece : depth;
+  configure_tiles();
+  for (int first = 0; first < rows; first += kSumRows) {
+    int some = rows - first < kSumRows ? rows - first : kSumRows;
+    int row_blocks = (some + kTileRows - 1) / kTileRows;
+    TileJob job = {w,
+                   (const char*)packed,
+                   first,
+                   some,
+                   (rows + kTileRows - 1) / kTileRows,
+                   from,
+                   to,
+                   (char*)scratch,
+                   y,
+                   depth,
+                   width,
+                   (w.columns + width - 1) / width,
+                   (to - from + 31) / 32,
+                   row_blocks,
+                   (row_blocks + 1) / 2,
+                   rows <= 2 * kTileRows,
+                   half_decode(w)};
+    job.run();
+  }
+  _tile_release();
 }
 
 constexpr GemmKernels kGemmAmx = {
-    kTileRows, 4, 3, gemm_amx_packed_bytes, gemm_amx_pack, gemm_amx_scratch_bytes, gemm_amx_panel};
+    kTileRows, 5, 3, gemm_amx_packed_bytes, gemm_amx_pack, gemm_amx_scratch_bytes, gemm_amx_panel};
 
 }  // namespace
 }  // namespace mlxcpp::cpu

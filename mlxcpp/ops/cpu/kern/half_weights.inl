@@ -85,22 +85,85 @@ inline void decode_codes(const Matrix& w, int row, int column, int count, char* 
   }
 }
 
+/// Sixteen bytes as indices of 32 numbers: the low halves first, then the high ones, in the first
+/// or second of two tables.
+MLXCPP_INLINE __m512i halves_in_table(const uint8_t* p, __m512i shifts, __m512i second) {
+  __m512i twice = _mm512_cvtepu8_epi16(_mm256_broadcastsi128_si256(load16(p)));
+  return _mm512_ternarylogic_epi32(
+      _mm512_srlv_epi16(twice, shifts), _mm512_set1_epi16(15), second, 0xEA);
+}
+
+/// Where two registers with four blocks each have the scales of all eight; then the zeros.
+template <int kBytes>
+struct EightScales {
+  uint16_t from[32];
+  constexpr EightScales() : from() {
+    static_assert(3 * kBytes + 4 <= 64);
+    for (int i = 0; i < 16; ++i)
+      from[i] = (uint16_t)(i % 4 * kBytes / 2 + (i / 4 % 2) * 32 + i / 8);
+  }
+};
+template <int kBytes>
+constexpr EightScales<kBytes> kEightScales;
+
+/// The code that stands for zero; 0: blocks have a zero of their own.
+template <int kBytes, int kOffset>
+constexpr int centre_of(const Blocks<kBytes, kOffset>*) {
+  return kOffset;
+}
+template <class T>
+constexpr int kCentre = centre_of((const T*)nullptr);
+
+/// What the sixteen codes of block i, less the centre, stand for.
+template <class T>
+MLXCPP_INLINE __m512 meanings(__m512 codes, const float* s, const float* z, int i) {
+  if (kCentre<T> != 0) return _mm512_mul_ps(codes, _mm512_set1_ps(s[i]));
+  return _mm512_fmadd_ps(codes, _mm512_set1_ps(s[i]), _mm512_set1_ps(z[i]));
+}
+/// Two blocks of 32 columns.
+template <class T>
+MLXCPP_INLINE void decode_two(
+    const uint8_t* p, __m512 codes, __m512i shifts, const float* s, const float* z, char* out) {
+  constexpr int kBytes = T::kStep / 2;
+  const __m512i first = _mm512_setzero_si512(), second = _mm512_set1_epi16(16);
+  __m512i tables =
+      (__m512i)_mm512_cvtne2ps_pbh(meanings<T>(codes, s, z, 1), meanings<T>(codes, s, z, 0));
+  _mm512_store_si512(out, _mm512_permutexvar_epi16(halves_in_table(p, shifts, first), tables));
+  _mm512_store_si512(out + kHalfTile,
+                     _mm512_permutexvar_epi16(halves_in_table(p + kBytes, shifts, second), tables));
+}
 /// Blocks of 32 columns in 16 bytes, the low halves first: sixteen numbers for the codes of each.
 template <class T>
 inline void decode_nibbles(const Matrix& w, int row, int column, int count, char* out) {
   constexpr int kBytes = T::kStep / 2;
   alignas(64) float s[kWidth], z[kWidth];
+  const uint8_t* p = row_of(w, row) + (long)column / 32 * kBytes;
+  __m512 codes = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load16(T::kBook)));
+  codes = _mm512_sub_ps(codes, _mm512_set1_ps(kCentre<T>));
+  const __m512i shifts = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
+  if (count == kHalfPiece) {
+    __m512i words = _mm512_permutex2var_epi16(_mm512_loadu_si512(p),
+                                              _mm512_loadu_si512(kEightScales<kBytes>.from),
+                                              _mm512_loadu_si512(p + 4 * kBytes));
+    __m512 both = _mm512_cvtph_ps(_mm512_castsi512_si256(words));
+    _mm512_store_ps(s, _mm512_mul_ps(both, _mm512_set1_ps(w.factor)));
+    asm("" : "+m"(s));      // or g++ broadcasts from the register, with two shuffles for each
+#if !defined(__AMX_BF16__)  // where panels are fetched as a whole
+    for (int b = 0; b < 8 * kBytes; b += 64) __builtin_prefetch(p + 2 * kHalfPiece + b);
+#endif
+    p += kBytes - 16;
+#pragma GCC unroll 4
+    for (int g = 0; g < 8; g += 2)
+      decode_two<T>(p + g * kBytes, codes, shifts, s + g, s + 8 + g, out + g * kHalfTile);
+    return;
+  }
   piece_scales<T>(w, row, column, count, s, z);
-  const uint8_t* p = row_of(w, row) + (long)column / 32 * kBytes + kBytes - 16;
-  const __m512 codes = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load16(T::kBook)));
+  p += kBytes - 16;
   for (int g = 0; g < count / 32; ++g, p += kBytes, out += kHalfTile) {
-    __builtin_prefetch(p + 2 * kHalfPiece);
-    __m512 t = _mm512_fmadd_ps(codes, _mm512_set1_ps(s[g]), _mm512_set1_ps(z[g]));
-    __m512i table = _mm512_castsi256_si512((__m256i)_mm512_cvtneps_pbh(t));
-    __m256i low = _mm256_cvtepu8_epi16(load16(p)), high = _mm256_srli_epi16(low, 4);
-    __m512i which = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-    which = _mm512_and_si512(which, _mm512_set1_epi16(15));
-    _mm512_store_si512(out, _mm512_permutexvar_epi16(which, table));
+    __m512 t = meanings<T>(codes, s, z, g);
+    __m512i table = (__m512i)_mm512_cvtne2ps_pbh(t, t);
+    _mm512_store_si512(
+        out, _mm512_permutexvar_epi16(halves_in_table(p, shifts, _mm512_setzero_si512()), table));
   }
 }
 
