@@ -1,5 +1,6 @@
 // How fast products are on this machine, beside what its units can do at most.
 //   kernel_bench [--tier TIER] [--threads N] [--coding CODING] [--shape COLUMNSxOUTPUTS] [--rows M]
+//                [--set MiB]
 //   kernel_bench [--tier TIER] [--threads N] --keys N [--heads QUERYxKEY] [--size D] [--rows M]
 //                [--deterministic 1]
 // One thread: its own CPU time, so neighbours matter little.  More: wall time, on an idle machine.
@@ -24,6 +25,7 @@ namespace {
 using namespace mlxcpp::cpu;
 
 int threads = 1;
+int set_mb = 48;  // of weights, for few rows: more than a second cache holds
 
 double seconds() {
   if (threads > 1) {
@@ -135,8 +137,7 @@ double read_rate(std::size_t bytes) {
 }
 
 void measure(const Kind& kind, int columns, int outputs, int rows, double f32, double half) {
-  // Few rows: a set that no second cache holds.
-  Weights w(kind, outputs, columns, rows <= 32 ? 48 << 20 : 1);
+  Weights w(kind, outputs, columns, rows <= 32 ? std::size_t(set_mb) << 20 : 1);
   std::vector<float> x(std::size_t(rows) * columns), y(std::size_t(rows) * outputs);
   std::mt19937 random(2);
   for (auto& v : x) v = float(int(random() % 2001) - 1000) / 1000;
@@ -219,6 +220,8 @@ int run(int argc, char** argv) {
       coding += "," + value + ",";
     else if (flag == "--rows")
       rows.push_back(std::atoi(value.c_str()));
+    else if (flag == "--set")
+      set_mb = std::atoi(value.c_str());
     else if (flag == "--deterministic")
       settings.deterministic = value == "1";
     else if (flag == "--keys")
