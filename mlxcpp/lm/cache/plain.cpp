@@ -39,15 +39,12 @@ int PlainKv::columns_for(int tokens) const {
 
 /// An empty one behind the others; MLX's own kernels want all columns in one piece.
 void PlainKv::begin_segment(const KvPair& like, int tokens) {
-  bool one_piece = !ops::own_kernels() && size() > 0;
-  int columns = columns_for(tokens);
-  if (one_piece) {
-    int have = size();
-    KvPair all = whole();
-    held_.assign(1, {std::make_shared<KvPair>(widened(all, columns)), have});
+  int columns = columns_for(tokens), have = size();
+  if (ops::own_kernels()) {
+    held_.push_back({std::make_shared<KvPair>(unset(like, columns)), 0});
   } else {
-    KvPair zeros = widened(take_columns(like, 0, 0), columns);
-    held_.push_back({std::make_shared<KvPair>(std::move(zeros)), 0});
+    KvPair all = have ? whole() : take_columns(like, 0, 0);
+    held_.assign(1, {std::make_shared<KvPair>(widened(all, columns)), have});
   }
 }
 

@@ -3,6 +3,7 @@
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/lm/cache/plain.h"
 #include "mlxcpp/lm/cache/rotating.h"
+#include "mlxcpp/ops/borrowed.h"
 
 #include <mlx/ops.h>
 
@@ -23,6 +24,14 @@ KvPair widened(const KvPair& p, int columns) {
     s[2] = columns;
     array more = mx::zeros(s, x.dtype());
     return x.shape(2) ? mx::concatenate({x, more}, 2) : more;
+  });
+}
+
+KvPair unset(const KvPair& p, int columns) {
+  return p.map([&](const array& x) {
+    auto s = x.shape();
+    s[2] = columns;
+    return ops::blank(s, x.dtype()).first;
   });
 }
 

@@ -74,6 +74,9 @@ inline KvPair take_columns(const KvPair& p, int from, int to) {
 }
 /// `columns` more, zeros, of the kind of p.
 KvPair widened(const KvPair& p, int columns);
+/// Columns of the kind of p whose numbers are anything: for kernels that read no more than they are
+/// told to.  (Writing zeros took longer than a short prompt.)
+KvPair unset(const KvPair& p, int columns);
 /// x at column `at` of `to`.
 KvPair written_at(const KvPair& to, const KvPair& x, int at);
 KvPair side_by_side(const std::vector<KvPair>& parts);

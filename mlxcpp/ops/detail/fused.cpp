@@ -148,6 +148,20 @@ void BoundAttention::keep_row(
                   sizeof(float) * v_dim_);
 }
 
+/// Brings near where a token's keys and values are written to: that was last touched a token ago.
+void BoundAttention::fetch_places(const std::vector<Keys>& keys) const {
+  constexpr int kLine = 64 / sizeof(float);
+  auto fetch = [](const float* to, int size) {
+    for (int i = 0; i < size; i += kLine) __builtin_prefetch(to + i, 1);
+  };
+  for (const Keys& row : keys)
+    for (int h = 0; h < kv_heads_; ++h) {
+      long at = h * row.columns + row.sight.column;
+      fetch(row.k + at * head_dim_, head_dim_);
+      fetch(row.v + at * v_dim_, v_dim_);
+    }
+}
+
 void BoundAttention::attend(const float* q,
                             const std::vector<std::vector<cpu::KeyPiece>>& pieces,
                             const std::vector<Keys>& keys,
@@ -200,6 +214,7 @@ void BoundAttention::run(const float* x,
   float* k = scratch.take(size_t(T) * k_size);
   float* v = scratch.take(size_t(T) * v_size);
   float* mixed = scratch.take(size_t(T) * heads_ * v_dim_);
+  if (L == 1) fetch_places(keys);
   cpu::Product qkv[] = {product(*q_, q), product(*k_, k), product(*v_, v)};
   cpu::linear(x, inputs(), T, qkv);
   if (q_norm_) cpu::rms_norm(q, q_norm_->values(), q_norm_->eps, T * heads_, head_dim_, q);

@@ -53,6 +53,7 @@ class BoundAttention {
   };
   void turn_row(const float* x, int row, int heads, const Turned& to, const Rows& rows) const;
   void keep_row(const float* k, const float* v, int row, const Keys& keys, const Rows& rows) const;
+  void fetch_places(const std::vector<Keys>& keys) const;
   void attend(const float* q,
               const std::vector<std::vector<cpu::KeyPiece>>& pieces,
               const std::vector<Keys>& keys,
