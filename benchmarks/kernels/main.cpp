@@ -2,6 +2,7 @@
 //   kernel_bench [--tier TIER] [--threads N] [--coding CODING] [--shape COLUMNSxOUTPUTS] [--rows M]
 //                [--set MiB]
 //   kernel_bench [--tier TIER] [--threads N] --keys N [--heads QUERYxKEY] [--size D] [--rows M]
+//   [--set MiB]
 //                [--deterministic 1]
 // One thread: its own CPU time, so neighbours matter little.  More: wall time, on an idle machine.
 #include "mlxcpp/base/error.h"
@@ -162,7 +163,7 @@ void measure(const Kind& kind, int columns, int outputs, int rows, double f32, d
 /// One layer's attention after another, as in decoding: the keys of each are read from afar.
 void measure_attention(int heads, int kv_heads, int size, int keys, int queries) {
   long numbers = long(kv_heads) * keys * size;
-  auto layers = std::max(1l, (48l << 20) / (2 * numbers * long(sizeof(float))));
+  auto layers = std::max(1l, (long(set_mb) << 20) / (2 * numbers * long(sizeof(float))));
   std::vector<float> k(std::size_t(numbers * layers)), v(k.size()),
       q(std::size_t(heads) * queries * size), out(q.size());
   std::mt19937 random(1);
