@@ -101,19 +101,36 @@ struct Pool::State {
 
   alignas(64) std::atomic<std::uint32_t> epoch{0};  // counts jobs; workers wait for the next
   alignas(64) std::atomic<std::uint32_t> gate{0};   // kOpen, and how many are inside
-  alignas(64) std::atomic<int> next{0};
   alignas(64) std::atomic<int> parked{0};
   std::atomic<bool> stop{false};
   void (*call)(void*, int) = nullptr;
   void* body = nullptr;
-  int chunks = 0;
+  /// Chunks that one thread takes first: neighbours in memory, so that what it fetched ahead is its
+  /// own.  The others help when their own are done.
+  struct alignas(64) Part {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+  std::vector<Part> parts;
   std::atomic<bool> failed{false};
   std::exception_ptr error;
   std::mutex caller, failure;
   std::vector<std::thread> workers;
 
-  void work() {
-    for (int i; !failed.load(std::memory_order_relaxed) && (i = next.fetch_add(1)) < chunks;) {
+  void share(int chunks) {
+    long n = long(parts.size());
+    for (long i = 0; i < n; ++i) {
+      parts[i].next.store(int(chunks * i / n), std::memory_order_relaxed);
+      parts[i].end = int(chunks * (i + 1) / n);
+    }
+  }
+
+  void work(std::size_t thread) {
+    for (std::size_t i = 0; i < parts.size(); ++i) take(parts[(thread + i) % parts.size()]);
+  }
+  void take(Part& part) {
+    for (int i;
+         !failed.load(std::memory_order_relaxed) && (i = part.next.fetch_add(1)) < part.end;) {
       try {
         call(body, i);
       } catch (...) {
@@ -131,7 +148,7 @@ struct Pool::State {
     return false;
   }
 
-  void serve() {
+  void serve(std::size_t thread) {
     std::uint32_t seen = 0;
     while (!stop) {
       std::uint32_t now = epoch.load(std::memory_order_acquire);
@@ -146,15 +163,16 @@ struct Pool::State {
       }
       seen = now;
       if (!enter()) continue;
-      work();
+      work(thread);
       gate.fetch_sub(1, std::memory_order_acq_rel);
     }
   }
 };
 
 Pool::Pool(int threads) : threads_(std::max(1, threads)), state_(std::make_unique<State>()) {
+  state_->parts = std::vector<State::Part>(std::size_t(threads_));
   for (int i = 1; i < threads_; ++i)
-    state_->workers.emplace_back([s = state_.get()] { s->serve(); });
+    state_->workers.emplace_back([s = state_.get(), i] { s->serve(std::size_t(i)); });
 }
 
 Pool::~Pool() {
@@ -171,13 +189,13 @@ void Pool::run_erased(int chunks, void (*call)(void*, int), void* body) {
     return;
   }
   std::lock_guard one(s.caller);
-  s.call = call, s.body = body, s.chunks = chunks;
-  s.next.store(0, std::memory_order_relaxed);
+  s.call = call, s.body = body;
+  s.share(chunks);
   s.failed.store(false, std::memory_order_relaxed);
   s.gate.store(State::kOpen, std::memory_order_release);
   s.epoch.fetch_add(1, std::memory_order_seq_cst);
   if (s.parked.load(std::memory_order_seq_cst) > 0) wake_all(s.epoch);
-  s.work();
+  s.work(0);
   // Closed for those who did not come; those inside are waited for.  A worker that was preempted
   // holds its chunk for a scheduler's slice: after a while its core is better given to it.
   std::uint32_t inside = s.gate.fetch_and(~State::kOpen, std::memory_order_acq_rel) & ~State::kOpen;

@@ -41,7 +41,7 @@ struct Walk {
   enum { kGroups = kSegment * T::kPer };
   explicit Walk(const QuantisedRows& rows) : x(rows) {}
   const QuantisedRows& x;
-  const uint8_t* next;  // what is fetched ahead; null: each row by itself
+  const uint8_t* next;  // what is fetched ahead
   long x_row[M];        // where the rows of activations begin; the last may be there twice
   alignas(64) float scales[R][M][kGroups];
 
@@ -133,15 +133,14 @@ struct Walk {
       chunk<2>(p, at + 2, in_segment + 2, acc);
       chunk<3>(p, at + 3, in_segment + 3, acc);
     }
-    if (next) {
-      for (int b = 0; b < R * kBytes; b += 64) __builtin_prefetch(next + b, 0, 2);
-      next += R * kBytes;
-    }
-    for (int r = 0; r < R; ++r) {
-      for (int b = 0; !next && (b == 0 || b + 64 <= kBytes); b += 64)
-        __builtin_prefetch(p[r] + kNear + b);
-      p[r] += kBytes;
-    }
+    fetch(R * kBytes);
+    for (int r = 0; r < R; ++r) p[r] += kBytes;
+  }
+  /// Brings the next bytes into the second cache, in the order of memory; the first one's
+  /// prefetcher follows.
+  MLXCPP_INLINE void fetch(int bytes) {
+    for (int b = 0; b < bytes; b += 64) __builtin_prefetch(next + b, 0, 2);
+    next += bytes;
   }
 
   /// Fewer than 64 columns at the end: nothing behind them is read.
@@ -158,8 +157,7 @@ struct Walk {
   }
 
   enum {
-    kNear = 2048,
-    kFar = 16384,                           // bytes that are fetched ahead
+    kAhead = 8192,                          // bytes between what is fetched and what is used
     kChunks = T::kMerged ? 2 : T::kPhases,  // of a step
     kBytes = T::kMerged ? 2 * T::kStep : T::kStep
   };
@@ -167,8 +165,7 @@ struct Walk {
     const uint8_t* p[R];
     F acc[R][M];
     long together = R * w.row_bytes;
-    // Long rows: into the second cache, in the order of memory; the first one's prefetcher follows.
-    next = w.columns < 1024 ? nullptr : row_of(w, rows[0]) + (kFar / together + 1) * together;
+    next = row_of(w, rows[0]) + (kAhead / together + 1) * together;
     for (int m = 0; m < M; ++m) x_row[m] = (long)(m < x.rows ? m : x.rows - 1) * x.padded;
     for (int r = 0; r < R; ++r) {
       p[r] = row_of(w, rows[r]);
@@ -183,6 +180,7 @@ struct Walk {
       for (; c + kChunks <= end; c += kChunks) step(p, c, c - from, acc);
       if constexpr (T::kMerged)
         if (c < to) {
+          fetch(R * kBytes / 2);
           if (R % 2 == 0 && w.columns - 64 * c == 64)
             paired(p, c, c - from, acc);
           else
