@@ -5,6 +5,7 @@
 #include "mlxcpp/io/json.h"
 #include "mlxcpp/lm/detail/projections.h"
 #include "mlxcpp/nn/checkpoint.h"
+#include "mlxcpp/ops/basic.h"
 
 #include <mlx/linalg.h>
 #include <mlx/ops.h>
@@ -144,13 +145,6 @@ LowRank oriented(const Adapter& adapter,
   return {a, scaled(b, scale), as_float(f.magnitude)};
 }
 
-array rows(const array& x, int axis, int from, int count) {
-  mx::Shape start(x.ndim(), 0), stop = x.shape();
-  int at = axis < 0 ? axis + int(x.ndim()) : axis;
-  start[size_t(at)] = from, stop[size_t(at)] = from + count;
-  return mx::slice(x, start, stop);
-}
-
 /// m / |W + b a|, row by row.
 array dora_factor(const ops::WeightData& w, const LowRank& change) {
   array whole =
@@ -206,8 +200,9 @@ class Resolver {
     check_shapes(module, change, parts[0], outputs);
     for (auto& part : parts) {
       int n = part.weight->outputs();
-      LowRank piece{change.a, rows(change.b, -2, part.row, n), {}};
-      if (change.magnitude) piece.magnitude = rows(*change.magnitude, 0, part.row, n);
+      LowRank piece{change.a, ops::take_columns(change.b, part.row, part.row + n, -2), {}};
+      if (change.magnitude)
+        piece.magnitude = ops::take_columns(*change.magnitude, part.row, part.row + n, 0);
       if (part.expert >= 0) {
         auto& experts = of_experts_[part.path];
         if (!experts.emplace(part.expert, std::pair(part, piece)).second) twice(module);

@@ -2,6 +2,7 @@
 
 #include "mlxcpp/lm/detail/draft_chain.h"
 #include "mlxcpp/lm/model.h"
+#include "mlxcpp/ops/basic.h"
 #include "mlxcpp/ops/choose.h"
 
 #include <mlx/ops.h>
@@ -56,7 +57,7 @@ ModelDraft::ModelDraft(std::shared_ptr<const LanguageModel> model, const DraftSa
 array ModelDraft::feed(const array& tokens) {
   array h = model_->hidden({.tokens = tokens}, caches_);
   int L = h.shape(1);
-  array last = mx::slice(h, {0, L - 1, 0}, h.shape());
+  array last = ops::take_columns(h, L - 1, L, 1);
   return mx::squeeze(mx::astype(model_->logits(last), mx::float32), 1);
 }
 

@@ -2,6 +2,7 @@
 
 #include "mlxcpp/lm/detail/draft_chain.h"
 #include "mlxcpp/lm/model.h"
+#include "mlxcpp/ops/basic.h"
 
 #include <mlx/ops.h>
 #include <mlx/transforms.h>
@@ -13,10 +14,6 @@ namespace {
 
 constexpr int kPrompt = 8;    // so many tokens at once are a prompt's: fed when they come
 constexpr int kWaiting = 64;  // states that wait at most
-
-array columns(const array& x, int from, int to) {
-  return mx::slice(x, {0, from, 0}, {x.shape(0), to, x.shape(2)});
-}
 
 array as_tokens(std::span<const TokenId> ids) {
   return mx::astype(array(ids.data(), {1, int(ids.size())}, mx::uint32), mx::int32);
@@ -50,8 +47,9 @@ void MtpDraft::consumed(std::span<const TokenId> ids, const std::optional<array>
 /// All states whose token is known.
 void MtpDraft::feed_waiting() {
   array states = states_.size() == 1 ? states_[0] : mx::concatenate(states_, 1);
-  array last = mx::contiguous(columns(states, waiting_ - 1, waiting_));
-  if (!after_them_.empty()) feed(as_tokens(after_them_), columns(states, 0, waiting_ - 1));
+  array last = mx::contiguous(ops::take_columns(states, waiting_ - 1, waiting_, 1));
+  if (!after_them_.empty())
+    feed(as_tokens(after_them_), ops::take_columns(states, 0, waiting_ - 1, 1));
   states_ = {last};
   waiting_ = 1;
   after_them_.clear();
@@ -67,7 +65,7 @@ Proposal MtpDraft::propose(TokenId next, int n) {
   after_them_.push_back(next);
   array states = states_.size() == 1 ? states_[0] : mx::concatenate(states_, 1);
   array h = feed(as_tokens(after_them_), states);
-  h = columns(h, waiting_ - 1, waiting_);
+  h = ops::take_columns(h, waiting_ - 1, waiting_, 1);
   states_.clear(), after_them_.clear();  // `next` will be consumed, whatever follows it
   waiting_ = 0;
   auto logits_of = [&] { return mx::squeeze(mx::astype(head_->logits(h), mx::float32), 1); };

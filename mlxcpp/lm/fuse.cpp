@@ -8,6 +8,7 @@
 #include "mlxcpp/lm/save.h"
 #include "mlxcpp/nn/checkpoint.h"
 #include "mlxcpp/nn/foreign.h"
+#include "mlxcpp/ops/basic.h"
 #include "mlxcpp/text/tokenizer.h"
 
 #include <mlx/ops.h>
@@ -144,11 +145,7 @@ ops::WeightData take(Tensors& tensors,
 array changed(const std::string& tensor, const array& numbers, const std::vector<Piece>& pieces) {
   int axis = int(numbers.ndim()) - 2, at = 0;
   std::vector<array> parts;
-  auto rows = [&](int from, int to) {
-    mx::Shape start(numbers.ndim(), 0), stop = numbers.shape();
-    start[size_t(axis)] = from, stop[size_t(axis)] = to;
-    return mx::slice(numbers, start, stop);
-  };
+  auto rows = [&](int from, int to) { return ops::take_columns(numbers, from, to, axis); };
   for (auto& [row, change] : pieces) {
     mx::Shape product = numbers.shape();
     product[size_t(axis)] = change.b.shape(-2);

@@ -3,6 +3,7 @@
 #include "mlxcpp/lm/detail/chunk_size.h"
 #include "mlxcpp/lm/detail/guessing.h"
 #include "mlxcpp/lm/detail/memory.h"
+#include "mlxcpp/ops/basic.h"
 #include "mlxcpp/ops/device.h"
 
 #include <mlx/memory.h>
@@ -76,7 +77,7 @@ array Stepper::hidden(const array& tokens) {
 
 array Stepper::logits(const array& h, int last) const {
   int L = h.shape(1);
-  array those = mx::slice(h, {0, L - last, 0}, h.shape());
+  array those = ops::take_columns(h, L - last, L, 1);
   return mx::squeeze(model_->logits(those), 0);
 }
 

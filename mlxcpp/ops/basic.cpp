@@ -159,6 +159,16 @@ std::vector<array> split_at(const array& x, const std::vector<int>& cuts, int ax
   return mx::split(x, mx::Shape(cuts.begin(), cuts.end()), axis);
 }
 
+array take_columns(const array& x, int from, int to, int axis) {
+  if (from == 0 && to == x.shape(axis)) return x;
+  mx::Shape start(x.ndim(), 0), stop = x.shape();
+  std::size_t at = axis < 0 ? x.ndim() - std::size_t(-axis) : std::size_t(axis);
+  start[at] = from, stop[at] = to;
+  return mx::slice(x, std::move(start), std::move(stop));
+}
+
+array take_row(const array& x, int row) { return take_columns(x, row, row + 1, 0); }
+
 array scale(const array& x, float by) {
   return by == 1 ? x : mx::multiply(x, array(by, x.dtype()));
 }

@@ -34,6 +34,11 @@ array add(const array& a, const array& b);
 /// Cuts before each given index.  (mx::split(x, {n}, axis) is another function: n equal parts.)
 std::vector<array> split_at(const array& x, const std::vector<int>& cuts, int axis = -1);
 
+/// The places from ... to before `to` along an axis (below 0: from the last); x where that is all.
+array take_columns(const array& x, int from, int to, int axis);
+/// (B, ...) -> (1, ...).
+array take_row(const array& x, int row);
+
 array scale(const array& x, float by);     ///< in the dtype of x
 array softcap(const array& x, float cap);  ///< cap * tanh(x / cap)
 array softplus(const array& x);            ///< log(1 + exp(x))

@@ -1,5 +1,7 @@
 #include "mlxcpp/ops/kv.h"
 
+#include "mlxcpp/ops/basic.h"
+
 #include <mlx/ops.h>
 
 #include <algorithm>
@@ -7,17 +9,12 @@
 namespace mlxcpp::ops {
 namespace {
 
-array first_columns(const array& x, int n) {
-  if (x.shape(2) == n) return x;
-  auto s = x.shape();
-  return mx::slice(x, {0, 0, 0, 0}, {s[0], s[1], n, s[3]});
-}
-
 template <class Of>
 array joined(const std::vector<KvPiece>& pieces, Of of) {
   std::vector<array> all;
   for (auto& p : pieces)
-    all.push_back(of(p).map([&](const array& x) { return first_columns(x, p.columns); }).dense());
+    all.push_back(
+        of(p).map([&](const array& x) { return take_columns(x, 0, p.columns, 2); }).dense());
   return all.size() == 1 ? all[0] : mx::concatenate(std::move(all), 2);
 }
 

@@ -76,7 +76,8 @@ ops::KvPart PlainKv::part(const array& k, const array& v) const {
   ops::KvPart seen{.pieces = {}};
   for (auto& h : held_)
     if (h.count) seen.pieces.emplace_back(h.segment->k, h.segment->v, h.count);
-  if (seen.pieces.empty()) seen.pieces.emplace_back(take_columns(k, 0, 0), take_columns(v, 0, 0));
+  if (seen.pieces.empty())
+    seen.pieces.emplace_back(ops::take_columns(k, 0, 0, 2), ops::take_columns(v, 0, 0, 2));
   return seen;
 }
 

@@ -6,19 +6,8 @@
 #include <utility>
 
 namespace mlxcpp::lm {
-namespace {
-
-array row_of(const array& x, int row) {
-  if (x.shape(0) == 1) return x;
-  mx::Shape from(x.ndim(), 0), to = x.shape();
-  from[0] = row, to[0] = row + 1;
-  return mx::slice(x, std::move(from), std::move(to));
-}
-
-}  // namespace
-
 ops::State RowState::value() const {
-  return whole_ ? ops::State(row_of(*whole_, row_)) : std::nullopt;
+  return whole_ ? ops::State(ops::take_row(*whole_, row_)) : std::nullopt;
 }
 
 RowState RowState::apart() const {
@@ -80,7 +69,9 @@ ops::KvView RowsKv::append(const array& k, const array& v, std::shared_ptr<const
   ops::KvView view{{}, rows};
   for (size_t b = 0; b < rows_.size(); ++b) {
     int n = rows->lengths[b];
-    auto fresh = [&](const array& x) { return take_columns(row_of(x, int(b)), 0, n); };
+    auto fresh = [&](const array& x) {
+      return ops::take_columns(ops::take_row(x, int(b)), 0, n, 2);
+    };
     view.parts.push_back(rows_[b]->append(fresh(k), fresh(v), rows->offsets[b]));
   }
   return view;

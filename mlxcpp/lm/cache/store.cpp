@@ -12,12 +12,6 @@
 
 namespace mlxcpp::lm {
 
-array take_columns(const array& x, int from, int to) {
-  auto s = x.shape();
-  if (from == 0 && to == s[2]) return x;
-  return mx::slice(x, {0, 0, from, 0}, {s[0], s[1], to, s[3]});
-}
-
 KvPair widened(const KvPair& p, int columns) {
   return p.map([&](const array& x) {
     auto s = x.shape();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "mlxcpp/lm/caches.h"
+#include "mlxcpp/ops/basic.h"
 #include "mlxcpp/ops/kv.h"
 
 #include <memory>
@@ -68,9 +69,8 @@ class CacheStore {
 /// to.  Throws InputError when its numbers can not be packed as the options say.
 std::unique_ptr<CacheStore> make_store(const ops::KvLayout& layout, const CacheOptions& options);
 
-array take_columns(const array& x, int from, int to);
 inline KvPair take_columns(const KvPair& p, int from, int to) {
-  return p.map([&](const array& x) { return take_columns(x, from, to); });
+  return p.map([&](const array& x) { return ops::take_columns(x, from, to, 2); });
 }
 /// `columns` more, zeros, of the kind of p.
 KvPair widened(const KvPair& p, int columns);

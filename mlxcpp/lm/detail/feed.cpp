@@ -1,5 +1,7 @@
 #include "mlxcpp/lm/detail/feed.h"
 
+#include "mlxcpp/ops/basic.h"
+
 #include <mlx/ops.h>
 #include <mlx/transforms.h>
 
@@ -70,11 +72,6 @@ struct Outcome {
   }
 };
 
-/// (1, n, D) of row b.
-array states(const array& hidden, int b, int n) {
-  return mx::slice(hidden, {b, 0, 0}, {b + 1, n, hidden.shape(2)});
-}
-
 }  // namespace
 
 std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const Feed> feeds) {
@@ -104,10 +101,10 @@ std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const
   int sampled = 0;
   for (size_t i = 0; i < feeds.size(); ++i) {
     const Feed& f = feeds[i];
-    array own = states(hidden, int(i), int(f.tokens.size()));
+    array own = ops::take_columns(ops::take_row(hidden, int(i)), 0, int(f.tokens.size()), 1);
     if (f.proposed) {
-      int from = outcome->at[i], V = outcome->logits.shape(1);
-      tokens[i] = f.guessing->accept(mx::slice(outcome->logits, {from, 0}, {from + asked(f), V}),
+      int from = outcome->at[i];
+      tokens[i] = f.guessing->accept(ops::take_columns(outcome->logits, from, from + asked(f), 0),
                                      *f.sampling);
       f.guessing->settle(*f.cache, own);
       continue;

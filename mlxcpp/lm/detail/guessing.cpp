@@ -1,5 +1,6 @@
 #include "mlxcpp/lm/detail/guessing.h"
 
+#include "mlxcpp/ops/basic.h"
 #include "mlxcpp/ops/choose.h"
 
 #include <mlx/ops.h>
@@ -8,11 +9,6 @@
 #include <utility>
 
 namespace mlxcpp::lm::detail {
-namespace {
-
-array row_of(const array& x, int i) { return mx::slice(x, {i, 0}, {i + 1, x.shape(1)}); }
-
-}  // namespace
 
 std::span<const TokenId> Guessing::propose(const Caches& caches,
                                            int room,
@@ -42,7 +38,7 @@ std::vector<Token> Guessing::accept_same(const array& logits, SampleRow& row) co
   std::vector<Token> tokens;
   SampleRow* one = &row;
   do {
-    Sampled s = sample(row_of(logits, int(tokens.size())), {&one, 1});
+    Sampled s = sample(ops::take_row(logits, int(tokens.size())), {&one, 1});
     mx::eval(s.arrays());
     tokens.push_back(s.token(0));
     row.push(tokens.back().id);
@@ -56,7 +52,7 @@ std::vector<Token> Guessing::accept_best(const array& logits, SampleRow& row) co
   std::vector<Token> tokens;
   do {
     int at = int(tokens.size());
-    tokens.push_back(take_chosen(ids.data<std::uint32_t>()[at], row_of(logits, at), row));
+    tokens.push_back(take_chosen(ids.data<std::uint32_t>()[at], ops::take_row(logits, at), row));
   } while (tokens.size() <= guess_.ids.size() && tokens.back().id == guess_.ids[tokens.size() - 1]);
   return tokens;
 }
@@ -77,8 +73,8 @@ std::vector<Token> Guessing::accept_drawn(const array& logits, SampleRow& row) {
   Verdict verdict = verify(target, guess_, uniform_);
   std::vector<Token> tokens;
   for (int i = 0; i <= verdict.accepted; ++i)
-    tokens.push_back(
-        take_chosen(i < verdict.accepted ? guess_.ids[i] : verdict.next, row_of(logits, i), row));
+    tokens.push_back(take_chosen(
+        i < verdict.accepted ? guess_.ids[i] : verdict.next, ops::take_row(logits, i), row));
   return tokens;
 }
 
@@ -92,8 +88,7 @@ void Guessing::settle(CachedPrompt& cache, const array& hidden) {
   } else {
     if (refused > 0) cache.caches.trim({refused});
     cache.ids.insert(cache.ids.end(), fed_.begin(), fed_.end());
-    speculation_->consumed(fed_,
-                           mx::slice(hidden, {0, 0, 0}, {1, int(fed_.size()), hidden.shape(2)}));
+    speculation_->consumed(fed_, ops::take_columns(hidden, 0, int(fed_.size()), 1));
     fed_ = {next_};
   }
   mark_ = nullptr;

@@ -42,7 +42,6 @@ inline constexpr KvClass kKvClasses[] = {{"KVCache", 1},
 const KvClass* kv_class(std::string_view name);
 
 std::string join(const std::string& path, std::size_t i);  ///< path.i
-array first_columns(const array& x, int n);                ///< of (B, K, S, d)
 
 }  // namespace detail
 }  // namespace mlxcpp::lm

@@ -1,6 +1,7 @@
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/io/json.h"
 #include "mlxcpp/lm/detail/prompt_form.h"
+#include "mlxcpp/ops/basic.h"
 
 #include <mlx/ops.h>
 
@@ -274,7 +275,7 @@ void resolve_offsets(PromptFile& file, const std::string& where) {
     for (auto& a : s.arrays) {
       if (valid < 0 || valid > a->shape(2))
         throw InputError(describe(where, "a chunked cache with fewer keys than its offset"));
-      a = detail::first_columns(*a, valid);
+      a = ops::take_columns(*a, 0, valid, 2);
     }
   }
 }

@@ -1,5 +1,6 @@
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/lm/detail/prompt_form.h"
+#include "mlxcpp/ops/basic.h"
 
 #include <mlx/ops.h>
 
@@ -116,18 +117,18 @@ class OlderWriter {
   void put_kv(const std::string& path, const std::string& meta, CacheState s) {
     auto n = s.numbers;
     if (s.class_name == "KVCache") {
-      for (auto& a : s.arrays) a = detail::first_columns(*a, n[0]);
+      for (auto& a : s.arrays) a = ops::take_columns(*a, 0, n[0], 2);
       tree_.texts[meta] = "";
     } else if (s.class_name == "RotatingKVCache") {
       put_numbers(meta, {n[1], n[2], n[0], n[3]});
     } else if (s.class_name == "QuantizedKVCache") {
-      for (auto& a : s.arrays) a = detail::first_columns(*a, n[0]);
+      for (auto& a : s.arrays) a = ops::take_columns(*a, 0, n[0], 2);
       put_numbers(meta, n);
     } else {
       // Its reader takes the number of columns for the offset, so that those it has forgotten must
       // be there; it forgets them again before it looks.
       for (auto& a : s.arrays) {
-        array kept = detail::first_columns(*a, n[0] - n[2]);
+        array kept = ops::take_columns(*a, 0, n[0] - n[2], 2);
         auto gone = kept.shape();
         gone[2] = n[2];
         a = mx::concatenate({mx::zeros(gone, kept.dtype()), kept}, 2);
@@ -171,11 +172,6 @@ const detail::KvClass* detail::kv_class(std::string_view name) {
 
 std::string detail::join(const std::string& path, std::size_t i) {
   return path + "." + std::to_string(i);
-}
-
-array detail::first_columns(const array& x, int n) {
-  auto s = x.shape();
-  return mx::slice(x, {0, 0, 0, 0}, {s[0], s[1], n, s[3]});
 }
 
 PromptTree PromptTree::of(const PromptFile& file, PromptFileForm form) {

@@ -10,6 +10,8 @@
 
 namespace mlxcpp::ops::detail {
 
+static_assert(kHole == cpu::kNoToken, "kernels read key_index as it is");
+
 NumbersAt::NumbersAt(const KvNumbers& x, std::vector<array>* inputs)
     : values(int(inputs->size())),
       scales(x.scales ? values + 1 : -1),

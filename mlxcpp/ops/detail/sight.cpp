@@ -1,5 +1,7 @@
 #include "mlxcpp/ops/detail/sight.h"
 
+#include "mlxcpp/ops/basic.h"
+
 #include <mlx/ops.h>
 
 #include <utility>
@@ -71,12 +73,7 @@ std::optional<array> visible(const KvPart& kv, const Rows& rows) {
   return m.mode == "causal" ? allowed(kv, rows, {}) : m.allowed;
 }
 
-array OnePart::of(const array& x) const {
-  if (!row) return x;
-  mx::Shape from(x.ndim(), 0), to = x.shape();
-  from[0] = *row, to[0] = *row + 1;
-  return mx::slice(x, std::move(from), std::move(to));
-}
+array OnePart::of(const array& x) const { return row ? take_row(x, *row) : x; }
 
 array by_parts(const KvView& kv, const std::function<array(const OnePart&)>& f) {
   if (kv.parts.size() == 1) return f({kv.parts[0], *kv.rows, 0, {}});
