@@ -100,23 +100,7 @@ TEST_P(Adapters, stand_beside_others_in_a_batch) {
 
 INSTANTIATE_TEST_SUITE_P(Golden,
                          Adapters,
-                         testing::Values("lora",
-                                         "lora_last_layer",
-                                         "lora_keys",
-                                         "lora_tied_table",
-                                         "lora_packed",
-                                         "lora_split",
-                                         "lora_experts",
-                                         "lora_packed_experts",
-                                         "lora_inside",
-                                         "dora",
-                                         "dora_tied_table",
-                                         "dora_packed",
-                                         "peft",
-                                         "peft_rslora",
-                                         "peft_dora",
-                                         "peft_dora_packed",
-                                         "peft_experts"),
+                         testing::ValuesIn(test::kAdapterGoldens),
                          [](auto& name) { return std::string(name.param); });
 
 // --- Several ------------------------------------------------------------------------------------

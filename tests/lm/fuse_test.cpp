@@ -120,24 +120,9 @@ TEST_P(Fusing, with_dequantize_gives_numbers_and_the_logits_of_the_adapter) {
   EXPECT_FALSE(config.has("quantization_config"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden,
-                         Fusing,
-                         testing::Values("lora",
-                                         "lora_last_layer",
-                                         "lora_tied_table",
-                                         "lora_packed",
-                                         "lora_split",
-                                         "lora_experts",
-                                         "lora_packed_experts",
-                                         "lora_inside",
-                                         "dora",
-                                         "dora_tied_table",
-                                         "dora_packed",
-                                         "peft",
-                                         "peft_dora",
-                                         "peft_dora_packed",
-                                         "peft_experts"),
-                         [](auto& name) { return std::string(name.param); });
+INSTANTIATE_TEST_SUITE_P(Golden, Fusing, testing::ValuesIn(test::kAdapterGoldens), [](auto& name) {
+  return std::string(name.param);
+});
 
 TEST(Fuse, writes_what_a_model_folder_has) {
   Folders f("lora_packed");

@@ -15,6 +15,25 @@
 
 namespace mlxcpp::test {
 
+/// One of each kind of adapter, module and packing.
+inline constexpr const char* kAdapterGoldens[] = {"lora",
+                                                  "lora_last_layer",
+                                                  "lora_keys",
+                                                  "lora_tied_table",
+                                                  "lora_packed",
+                                                  "lora_split",
+                                                  "lora_experts",
+                                                  "lora_packed_experts",
+                                                  "lora_inside",
+                                                  "dora",
+                                                  "dora_tied_table",
+                                                  "dora_packed",
+                                                  "peft",
+                                                  "peft_rslora",
+                                                  "peft_dora",
+                                                  "peft_dora_packed",
+                                                  "peft_experts"};
+
 struct AdapterGolden {
   explicit AdapterGolden(const std::string& name)
       : golden(Golden::read(MLXCPP_TEST_DATA "/adapters/" + name + ".safetensors")) {}
