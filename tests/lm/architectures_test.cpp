@@ -15,20 +15,6 @@
 namespace mlxcpp::lm {
 namespace {
 
-/// The plain golden of every model type, and some whose layers forget or choose keys.
-std::vector<std::string> subjects() {
-  std::vector<std::string> all;
-  for (auto& file : test::golden_files())
-    if (auto name = file.stem().string();
-        name.ends_with("_wide_heads") ||
-        (name.ends_with("_plain") && !name.ends_with("gguf_plain")))
-      all.push_back(name);
-  for (auto name :
-       {"llama_sliding", "qwen2_sliding", "gemma3_text_defaults", "gemma4_text_defaults"})
-    all.emplace_back(name);
-  return all;
-}
-
 class Architectures : public testing::TestWithParam<std::string> {
  protected:
   std::shared_ptr<const LanguageModel> model = test::small_model(GetParam());
@@ -202,7 +188,7 @@ TEST_P(Architectures, are_near_themselves_with_packed_caches) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, Architectures, testing::ValuesIn(subjects()), [](auto& name) {
+INSTANTIATE_TEST_SUITE_P(, Architectures, testing::ValuesIn(test::architectures()), [](auto& name) {
   return name.param;
 });
 
@@ -210,7 +196,7 @@ INSTANTIATE_TEST_SUITE_P(, Architectures, testing::ValuesIn(subjects()), [](auto
 TEST(AllArchitectures, are_among_the_subjects) {
   ModelTypeRegistry registry;
   add_models(registry);
-  auto all = subjects();
+  auto all = test::architectures();
   for (auto& type : registry.model_types())
     EXPECT_NE(std::find(all.begin(), all.end(), type + "_plain"), all.end()) << type;
 }

@@ -10,6 +10,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace mlxcpp::test {
 
@@ -22,6 +23,20 @@ inline std::shared_ptr<const lm::LanguageModel> small_model(const std::string& r
   auto model = lm::load_model(lm::ModelConfiguration::from_directory(dir.path()), registry);
   for (auto& [path, p] : model->manifest().params) mx::eval(*p);  // before the folder goes
   return model;
+}
+
+/// The plain golden of every model type, and some whose layers forget or choose keys.
+inline std::vector<std::string> architectures() {
+  std::vector<std::string> all;
+  for (auto& file : golden_files())
+    if (auto name = file.stem().string();
+        name.ends_with("_wide_heads") ||
+        (name.ends_with("_plain") && !name.ends_with("gguf_plain")))
+      all.push_back(name);
+  for (auto name :
+       {"llama_sliding", "qwen2_sliding", "gemma3_text_defaults", "gemma4_text_defaults"})
+    all.emplace_back(name);
+  return all;
 }
 
 }  // namespace mlxcpp::test

@@ -4,6 +4,7 @@
 #include "mlxcpp/lm/draft_model.h"
 #include "mlxcpp/lm/factory.h"
 #include "mlxcpp/lm/step.h"
+#include "tests/lm/liar.h"
 #include "tests/lm/mixed_model.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden.h"
@@ -99,29 +100,6 @@ TEST_P(EveryMemory, drawn_answers_are_the_same_with_guesses_from_the_text) {
   EXPECT_EQ(guessed.tokens, plain.tokens);
 }
 
-/// Knows the answer, and says something else now and then.
-class Liar final : public Drafter {
- public:
-  Liar(std::vector<TokenId> answer, std::size_t before, std::uint64_t seed)
-      : answer_(std::move(answer)), at_(std::ptrdiff_t(-before)), uniform_(seed) {}
-  void consumed(std::span<const TokenId> ids, const std::optional<array>&) override {
-    at_ += std::ptrdiff_t(ids.size());
-  }
-  std::optional<int> sort_of(TokenId) override { return 0; }
-  Proposal propose(TokenId next, int n) override {
-    EXPECT_EQ(next, answer_[at_]);
-    Proposal p;
-    for (int i = 1; i <= n && at_ + i < std::ptrdiff_t(answer_.size()); ++i)
-      p.ids.push_back(uniform_() < 0.25 ? (answer_[at_ + i] + 1) % 32 : answer_[at_ + i]);
-    return p;
-  }
-
- private:
-  std::vector<TokenId> answer_;
-  std::ptrdiff_t at_;
-  Uniform uniform_;
-};
-
 TEST_P(EveryMemory, wrong_guesses_at_any_place_leave_no_trace) {
   Model model = named(GetParam());
   auto want = run(model, {}, 60).tokens;
@@ -130,7 +108,9 @@ TEST_P(EveryMemory, wrong_guesses_at_any_place_leave_no_trace) {
     CachedPrompt cache(*model, {});
     detail::Guessing guessing(
         std::make_unique<Speculation>(
-            std::make_unique<Liar>(want, prompt.size(), seed), 5, /*adaptive=*/false),
+            std::make_unique<test::Liar>(want, prompt.size(), model->vocab_size(), seed),
+            5,
+            /*adaptive=*/false),
         1);
     SampleRow greedy({}, 1, model->vocab_size());
     auto pass = [&](std::span<const TokenId> ids) {
