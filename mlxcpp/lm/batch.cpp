@@ -1,12 +1,11 @@
 #include "mlxcpp/lm/batch.h"
 
 #include "mlxcpp/lm/detail/answer.h"
-#include "mlxcpp/lm/detail/budget.h"
 #include "mlxcpp/lm/detail/chunk_size.h"
 #include "mlxcpp/lm/detail/earlier.h"
 #include "mlxcpp/lm/detail/feed.h"
 #include "mlxcpp/lm/detail/memory.h"
-#include "mlxcpp/lm/detail/row.h"
+#include "mlxcpp/lm/detail/row_memory.h"
 #include "mlxcpp/lm/detail/schedule.h"
 
 #include <mlx/memory.h>
@@ -18,8 +17,6 @@
 
 namespace mlxcpp::lm {
 namespace {
-
-using detail::kGrowth;
 
 using detail::Row;
 
@@ -38,10 +35,9 @@ struct Batch::Impl {
   std::shared_ptr<const LanguageModel> model;
   text::Tokenizer tokenizer;
   BatchOptions options;
-  CacheLayout layout;
-  detail::Budget budget;
   detail::ChunkSize chunk;
   detail::Earlier earlier;
+  detail::RowMemory memory;
   std::vector<std::unique_ptr<Row>> rows;  // in the order of their arrival
   std::vector<RowEvent> events;
   BatchStats counts;
@@ -55,14 +51,9 @@ struct Batch::Impl {
       : model(std::move(m)),
         tokenizer(t),
         options((o.validate(), o)),
-        layout(model->layout()),
-        budget(*model, o.memory_limit, o.max_rows, o.step.prefill_step_size),
         chunk(options.step),
-        earlier(*model, o.prompts, o.prompts_name) {}
-
-  std::uint64_t bytes_of(const Row& row, int tokens) const {
-    return detail::cache_bytes(layout, row.cache->options, tokens);
-  }
+        earlier(*model, o.prompts, o.prompts_name),
+        memory(*model, o, earlier) {}
 
   // ---- rows come and go
 
@@ -106,13 +97,7 @@ struct Batch::Impl {
   RowId add(Request&& request) {
     check(request);
     auto row = make_row(std::move(request));
-    auto needed = bytes_of(*row, row->first_tokens());
-    if (needed > budget.limit())
-      throw CapacityError(describe(
-          "request",
-          "prompt and answer need more memory than there is for caches",
-          "at most " + detail::mebibytes(budget.limit()),
-          detail::mebibytes(needed) + " for " + std::to_string(row->first_tokens()) + " tokens"));
+    memory.require(*row);
     rows.push_back(std::move(row));
     idle = false;
     return next_id++;
@@ -141,7 +126,7 @@ struct Batch::Impl {
   void remove_ended() {
     std::erase_if(rows, [&](auto& r) {
       if (!r->done) return false;
-      budget.release(r->reserved);
+      memory.end(*r);
       if (r->stored && r->begun() && !r->failed)
         earlier.keep(*r->cache, adapter_of(*r), PromptKind::assistant);
       return true;
@@ -155,25 +140,6 @@ struct Batch::Impl {
       else if (!r->generates() && r->answer.room() <= 0)
         tell(*r, r->answer.end(r->answer.out_of_room()));
     remove_ended();
-  }
-
-  // ---- memory
-
-  bool reserve(Row& row, int tokens) {
-    auto bytes = bytes_of(row, tokens);
-    auto more = bytes > row.reserved ? bytes - row.reserved : 0;
-    if (!budget.reserve(more)) return false;
-    earlier.give_way(budget.limit() - budget.used());
-    row.reserved += more;
-    row.reserved_tokens = tokens;
-    return true;
-  }
-
-  /// Whether there is memory for one more token.
-  bool has_room(Row& row) {
-    int needed = int(row.cache->ids.size()) + 1;
-    if (needed <= row.reserved_tokens) return true;
-    return reserve(row, needed + kGrowth) || reserve(row, needed);
   }
 
   // ---- earlier prompts
@@ -209,7 +175,7 @@ struct Batch::Impl {
       if (r->generates() && !r->paused) ready.push_back(r.get());
     std::stable_sort(
         ready.begin(), ready.end(), [](Row* a, Row* b) { return a->stepped < b->stepped; });
-    std::erase_if(ready, [&](Row* r) { return !has_room(*r); });
+    std::erase_if(ready, [&](Row* r) { return !memory.has_room(*r); });
     if (int(ready.size()) > options.max_rows) ready.resize(size_t(options.max_rows));
     return ready;
   }
@@ -251,9 +217,9 @@ struct Batch::Impl {
   }
 
   std::span<const TokenId> propose(Row& row, const PassLoad& load) {
-    int memory = row.reserved_tokens - int(row.cache->ids.size()) - row.guessing->unfed() + 1;
+    int reserved = row.reserved_tokens - int(row.cache->ids.size()) - row.guessing->unfed() + 1;
     return row.guessing->propose(
-        row.cache->caches, std::min(row.answer.room(), memory), times, load);
+        row.cache->caches, std::min(row.answer.room(), reserved), times, load);
   }
 
   /// One forward pass, and what its tokens say.  Returns the seconds that it took.
@@ -322,7 +288,7 @@ struct Batch::Impl {
     for (Row* r : queue) {
       bool is_taken = std::find(taken.begin(), taken.end(), r) != taken.end();
       if (is_taken || (!taken.empty() && !alike(*taken[0], *r))) continue;
-      bool fits = r->begun() || budget.fits(bytes_of(*r, r->first_tokens()));
+      bool fits = r->begun() || memory.fits(*r);
       candidates.push_back(r);
       facts.push_back({r->prompt_left(), r->begun(), fits, r->overtaken});
     }
@@ -336,12 +302,12 @@ struct Batch::Impl {
   void begin(Row& row, const std::vector<Row*>& queue) {
     for (Row* other : queue)
       if (other->id < row.id && !other->begun()) ++other->overtaken;
-    reserve(row, row.first_tokens());
+    memory.begin(row);
     if (row.stored) earlier.find(*row.cache, adapter_of(row), row.answer.prompt());
     row.cached = row.cache->keep_shared(*model, row.answer.prompt());
     if (row.guessing && row.cached) row.guessing->consumed(row.cache->ids, {});
     int prompt = int(row.answer.prompt().size());
-    row.cache->caches.reserve(std::min(row.first_tokens(), prompt + kGrowth));
+    row.cache->caches.reserve(std::min(row.first_tokens(), prompt + detail::kGrowth));
   }
 
   int seats() const {
@@ -412,16 +378,13 @@ struct Batch::Impl {
       if (r->begun()) youngest = r.get();
     }
     if (!youngest) return;
-    int tokens = int(youngest->cache->ids.size()) + 1;
-    auto needed =
-        detail::mebibytes(budget.used() - youngest->reserved + bytes_of(*youngest, tokens));
     tell(*youngest,
          {},
          Failure{ErrorKind::capacity,
                  describe("memory_limit",
                           "no memory for another token of this answer",
-                          "at most " + detail::mebibytes(budget.limit()) + " for all caches",
-                          needed)});
+                          "at most " + detail::mebibytes(memory.limit()) + " for all caches",
+                          detail::mebibytes(memory.with_room(*youngest)))});
     idle = false;
   }
 
@@ -469,8 +432,8 @@ BatchStats Batch::stats() const {
     ++(r->generates() ? s.generating : s.waiting);
     s.paused += r->generates() && r->paused;
   }
-  s.cache_bytes_reserved = impl_->budget.used();
-  s.cache_bytes_limit = impl_->budget.limit();
+  s.cache_bytes_reserved = impl_->memory.used();
+  s.cache_bytes_limit = impl_->memory.limit();
   return s;
 }
 

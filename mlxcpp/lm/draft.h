@@ -33,6 +33,8 @@ class Drafter {
   virtual Proposal propose(TokenId next, int n) = 0;
   /// Kept from one call to the next; 0 where that is next to nothing.
   virtual std::uint64_t nbytes() const { return 0; }
+  /// An upper estimate of that after so many tokens, guessed ones included, in bytes.
+  virtual std::uint64_t most_bytes(int /*tokens*/) const { return 0; }
 
   static constexpr int kSorts = 4;  // sort_of is below it
 };

@@ -7,6 +7,7 @@ namespace {
 
 constexpr int kCandidates = 8;   // occurrences looked at, the latest first
 constexpr int kLongEnough = 16;  // a match is not followed further back
+constexpr std::uint64_t kPairBytes = 6 * sizeof(std::uint64_t);  // of last_: a node, its buckets
 
 std::uint64_t pair_of(TokenId a, TokenId b) { return std::uint64_t(a) << 32 | b; }
 
@@ -63,7 +64,12 @@ Proposal PromptLookup::propose(TokenId next, int n) {
 
 std::uint64_t PromptLookup::nbytes() const {
   return ids_.capacity() * sizeof(TokenId) + before_.capacity() * sizeof(int) +
-         last_.size() * (sizeof(std::uint64_t) * 4);
+         last_.size() * kPairBytes;
+}
+
+/// Vectors have room for twice as much at most; each token may begin a pair.
+std::uint64_t PromptLookup::most_bytes(int tokens) const {
+  return std::uint64_t(tokens) * (2 * sizeof(TokenId) + 2 * sizeof(int) + kPairBytes);
 }
 
 }  // namespace mlxcpp::lm

@@ -18,6 +18,7 @@ class PromptLookup final : public Drafter {
   std::optional<int> sort_of(TokenId next) override;
   Proposal propose(TokenId next, int n) override;
   std::uint64_t nbytes() const override;
+  std::uint64_t most_bytes(int tokens) const override;
 
  private:
   struct Match {

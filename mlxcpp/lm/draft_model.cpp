@@ -1,5 +1,6 @@
 #include "mlxcpp/lm/draft_model.h"
 
+#include "mlxcpp/lm/detail/budget.h"
 #include "mlxcpp/lm/detail/draft_chain.h"
 #include "mlxcpp/lm/model.h"
 #include "mlxcpp/ops/basic.h"
@@ -14,8 +15,7 @@
 namespace mlxcpp::lm {
 namespace {
 
-constexpr int kChunk = 512;  // tokens in one pass
-constexpr int kPrompt = 8;   // so many at once are a prompt's: computed when they come
+constexpr int kPrompt = 8;  // so many at once are a prompt's: computed when they come
 
 array as_tokens(std::span<const TokenId> ids) {
   return mx::astype(array(ids.data(), {1, int(ids.size())}, mx::uint32), mx::int32);
@@ -109,6 +109,10 @@ Proposal ModelDraft::propose(TokenId next, int n) {
   ahead_ = {next};
   ahead_.insert(ahead_.end(), guess.ids.begin(), guess.ids.end() - 1);
   return guess;
+}
+
+std::uint64_t ModelDraft::most_bytes(int tokens) const {
+  return detail::cache_bytes(model_->layout(), {}, tokens);
 }
 
 }  // namespace mlxcpp::lm

@@ -11,12 +11,16 @@ namespace mlxcpp::lm {
 /// The most likely tokens at temperature 0, else tokens drawn as the row draws them.
 class ModelDraft final : public Drafter {
  public:
+  static constexpr int kChunk = 512;  // tokens in one pass
+
   ModelDraft(std::shared_ptr<const LanguageModel> model, const DraftSampling& sampling);
 
   void consumed(std::span<const TokenId> ids, const std::optional<array>& hidden) override;
   std::optional<int> sort_of(TokenId) override { return 0; }
   Proposal propose(TokenId next, int n) override;
   std::uint64_t nbytes() const override { return caches_.nbytes(); }
+  /// Without the model's weights, which drafts of several rows share.
+  std::uint64_t most_bytes(int tokens) const override;
 
  private:
   array feed(const array& tokens);  // (1, L) -> logits of the last, (1, V)

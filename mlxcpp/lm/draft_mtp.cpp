@@ -1,5 +1,6 @@
 #include "mlxcpp/lm/draft_mtp.h"
 
+#include "mlxcpp/lm/detail/budget.h"
 #include "mlxcpp/lm/detail/draft_chain.h"
 #include "mlxcpp/lm/model.h"
 #include "mlxcpp/ops/basic.h"
@@ -88,6 +89,11 @@ std::uint64_t MtpDraft::nbytes() const {
   std::uint64_t n = caches_.nbytes();
   for (auto& s : states_) n += s.nbytes();
   return n;
+}
+
+std::uint64_t MtpDraft::most_bytes(int tokens) const {
+  std::uint64_t states = std::uint64_t(kWaiting + kPrompt) * detail::widest(*head_) * 4;
+  return detail::cache_bytes(head_->layout(), {}, tokens) + states;
 }
 
 }  // namespace mlxcpp::lm

@@ -20,6 +20,7 @@ class MtpDraft final : public Drafter {
   std::optional<int> sort_of(TokenId) override;
   Proposal propose(TokenId next, int n) override;
   std::uint64_t nbytes() const override;
+  std::uint64_t most_bytes(int tokens) const override;
 
  private:
   array feed(const array& tokens, const array& states);  // -> (1, L, D)

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <climits>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -81,6 +82,10 @@ class Speculation {
   void verified(const Proposal& guess, int accepted);
   const SpeculationStats& stats() const { return stats_; }
   std::uint64_t nbytes() const { return drafter_->nbytes(); }
+  /// Drafter::most_bytes of a row of so many tokens, and of the guesses after them.
+  std::uint64_t most_bytes(int tokens) const {
+    return drafter_->most_bytes(std::min(tokens, INT_MAX - most_) + most_);
+  }
 
  private:
   struct Sort {

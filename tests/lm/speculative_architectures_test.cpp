@@ -194,6 +194,7 @@ TEST_P(GuessedArchitectures, propose_what_they_would_if_nothing_had_been_refused
     ModelDraft fresh(model, {});
     fresh.consumed(text, {});
     EXPECT_EQ(fresh.propose(next, 4).ids, guess) << "turn " << turn;
+    EXPECT_LE(draft.nbytes(), draft.most_bytes(int(text.size()) + 4));
     Tokens kept = {next};
     kept.insert(kept.end(), guess.begin(), guess.begin() + long(random() % 5));
     draft.consumed(kept, {});

@@ -11,6 +11,15 @@
 #include <string>
 
 namespace mlxcpp::lm::detail {
+
+std::uint64_t widest(const LanguageModel& model) {
+  std::uint64_t most = 0, vocab = std::uint64_t(model.vocab_size());
+  for (auto& [path, p] : model.manifest().params)
+    for (int n : p->shape())
+      if (std::uint64_t(n) < vocab) most = std::max(most, std::uint64_t(n));
+  return most;
+}
+
 namespace {
 
 constexpr int kColumns = 256;  // storage grows by so many tokens
@@ -18,11 +27,9 @@ constexpr int kColumns = 256;  // storage grows by so many tokens
 /// Values that a pass holds at once for a token: as wide as the widest matrix but the vocabulary's,
 /// a handful of times.
 std::uint64_t pass_bytes(const LanguageModel& model, int rows, int chunk) {
-  std::uint64_t widest = 0, vocab = std::uint64_t(model.vocab_size());
-  for (auto& [path, p] : model.manifest().params)
-    for (int n : p->shape())
-      if (std::uint64_t(n) < vocab) widest = std::max(widest, std::uint64_t(n));
-  return 4 * (8 * widest * std::uint64_t(std::max(rows, chunk)) + 4 * vocab * std::uint64_t(rows));
+  std::uint64_t vocab = std::uint64_t(model.vocab_size());
+  return 4 * (8 * widest(model) * std::uint64_t(std::max(rows, chunk)) +
+              4 * vocab * std::uint64_t(rows));
 }
 
 /// Of a key or value, with its scales and biases where it is packed.
@@ -63,7 +70,8 @@ std::uint64_t cache_bytes(const CacheLayout& layout, const CacheOptions& options
   return all;
 }
 
-Budget::Budget(const LanguageModel& model, std::uint64_t limit, int rows, int chunk) {
+Budget::Budget(const LanguageModel& model, std::uint64_t limit, int rows, int chunk)
+    : counts_weights_(limit != 0) {
   std::uint64_t fixed = pass_bytes(model, rows, chunk) + (limit ? model.nbytes() : 0);
   auto all = limit ? std::optional(limit) : available_memory();
   limit_ = !all ? std::numeric_limits<std::uint64_t>::max() : *all > fixed ? *all - fixed : 0;
@@ -73,6 +81,10 @@ Budget::Budget(const LanguageModel& model, std::uint64_t limit, int rows, int ch
         "leaves nothing for caches",
         "more than " + mebibytes(fixed) + (limit ? " for the weights and a pass" : " for a pass"),
         mebibytes(*all)));
+}
+
+std::uint64_t Budget::draft_bytes(const LanguageModel& draft, int chunk) const {
+  return pass_bytes(draft, 1, chunk) + (counts_weights_ ? draft.nbytes() : 0);
 }
 
 bool Budget::reserve(std::uint64_t bytes) {

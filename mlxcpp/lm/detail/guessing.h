@@ -48,6 +48,7 @@ class Guessing {
   int unfed() const { return int(fed_.size()); }
   const SpeculationStats& stats() const { return speculation_->stats(); }
   std::uint64_t nbytes() const { return speculation_->nbytes(); }
+  std::uint64_t most_bytes(int tokens) const { return speculation_->most_bytes(tokens); }
 
  private:
   std::vector<Token> accept_best(const array& logits, SampleRow& row) const;
