@@ -12,11 +12,13 @@
 #include "apps/common/speculation.h"
 #include "apps/verbs.h"
 #include "mlxcpp/lm/engine.h"
+#include "mlxcpp/lm/prompt_cache.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -33,6 +35,7 @@ struct Flags {
   nn::Residency weights = nn::Residency::automatic;
   int max_rows = 16;
   std::uint64_t memory_limit = 0;
+  lm::PromptCacheOptions prompts;  // no entries: no store of them
   LineDefaults lines;
   SpeculationFlags speculation;
   Chatter chatter;
@@ -102,6 +105,8 @@ class Run {
                         .max_requests = window(),
                         .max_events = 256};
     if (auto n = flags_.lines.flags.prefill_step_size) o.batch.step.prefill_step_size = *n;
+    if (flags_.prompts.max_entries)
+      o.batch.prompts = std::make_shared<lm::PromptCache>(flags_.prompts);
     return o;
   }
 
@@ -158,6 +163,8 @@ class Run {
     std::string lines;
     for (; !jobs_.empty() && !jobs_.front().reply; jobs_.pop_front(), ++done_) {
       auto& a = jobs_.front().answer;
+      prompt_tokens_ += a.answer.stats.prompt_tokens;
+      cached_tokens_ += a.answer.stats.cached_tokens;
       if (a.failure && exit_code_ == kExitDone) exit_code_ = exit_code(a.failure->kind);
       lines += to_line(a, flags_.lines.logprobs);
     }
@@ -170,11 +177,14 @@ class Run {
 
   void note_stats() {
     std::chrono::duration<double> took = std::chrono::steady_clock::now() - start_;
-    note(fmt::format("{} lines, {} tokens in {:.2f} s, {:.1f} tokens/s\npeak memory: {}\n",
+    note(fmt::format("{} lines, {} tokens in {:.2f} s, {:.1f} tokens/s\n",
                      done_,
                      tokens_,
                      took.count(),
-                     double(tokens_) / took.count(),
+                     double(tokens_) / took.count()));
+    note(fmt::format("prompts: {} tokens, {} of them from earlier prompts\npeak memory: {}\n",
+                     prompt_tokens_,
+                     cached_tokens_,
                      human_bytes(peak_process_memory())));
   }
 
@@ -186,6 +196,7 @@ class Run {
   std::deque<Job> jobs_;
   std::chrono::steady_clock::time_point start_;
   std::size_t done_ = 0, tokens_ = 0;
+  std::int64_t prompt_tokens_ = 0, cached_tokens_ = 0;
   bool source_ended_ = false;
   int exit_code_ = kExitDone;
   lm::SpeculationOptions speculation_;  // made by load()
@@ -234,6 +245,21 @@ Verb add_batch(CLI::App& command) {
       ->transform(CLI::AsSizeValue(true))
       ->type_name("SIZE")
       ->group("Limits");
+  app->add_option("--prompt-cache-size",
+                  flags->prompts.max_entries,
+                  "How many earlier prompts are remembered, so that what others begin with is "
+                  "computed once; 0: none")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->type_name("N")
+      ->group("Cache");
+  app->add_option("--prompt-cache-bytes",
+                  flags->prompts.max_bytes,
+                  "The most that they may take, such as 1GB; they give way to answers (default: "
+                  "what is free)")
+      ->transform(CLI::AsSizeValue(true))
+      ->type_name("SIZE")
+      ->group("Cache");
   app->add_option("--system-prompt", flags->lines.system_prompt, "Of the lines that have a prompt")
       ->type_name("TEXT")
       ->group("Prompt");
@@ -244,7 +270,10 @@ Verb add_batch(CLI::App& command) {
   add_generation_flags(*app, flags->lines.flags);
   add_speculation_flags(*app, flags->speculation);
   add_chatter_flags(*app, flags->chatter, false);
-  return {app, [flags] { return run(*flags); }};
+  return {app, [flags] {
+            flags->lines.cuts = flags->prompts.max_entries > 0;
+            return run(*flags);
+          }};
 }
 
 }  // namespace mlxcpp::apps

@@ -5,11 +5,13 @@
 #include "mlxcpp/io/file.h"
 #include "mlxcpp/io/json.h"
 #include "mlxcpp/io/utf8.h"
+#include "mlxcpp/lm/prompt_cuts.h"
 #include "mlxcpp/text/messages.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace mlxcpp::apps {
 namespace {
@@ -95,21 +97,24 @@ std::string messages_of(io::Fields& f, const LineDefaults& defaults) {
   return text::to_json(messages);
 }
 
-std::vector<text::TokenId> encode(io::Fields& f,
-                                  const LineDefaults& defaults,
-                                  const GenerationFlags& flags,
-                                  const text::Tokenizer& tokenizer) {
+lm::CutPrompt encode(io::Fields& f,
+                     const LineDefaults& defaults,
+                     const GenerationFlags& flags,
+                     const text::Tokenizer& tokenizer) {
   std::string messages = messages_of(f, defaults);
   auto tools = f.json_text("tools");
-  if (tokenizer.has_chat_template() && !defaults.ignore_chat_template)
-    return tokenizer.apply_chat_template_ids(
-        messages, {.tools_json = tools.value_or(""), .extra_json = flags.template_config});
+  if (tokenizer.has_chat_template() && !defaults.ignore_chat_template) {
+    text::ChatOptions options{.tools_json = tools.value_or(""),
+                              .extra_json = flags.template_config};
+    if (defaults.cuts) return lm::cut_system_prompt(tokenizer, messages, options);
+    return {tokenizer.apply_chat_template_ids(messages, options), {}};
+  }
   for (const char* key : {"messages", "tools"})
     if (f.has(key))
       throw InputError(describe(f.where(key), "needs a chat template", {}, "none in use"));
   std::string prompt;
   f.need("prompt", &prompt);
-  return tokenizer.encode_prompt(prompt);
+  return {tokenizer.encode_prompt(prompt), {}};
 }
 
 void refuse_unread(const io::Fields& f) {
@@ -131,7 +136,9 @@ PromptLine parse(const LineSource::Line& line,
   GenerationFlags flags = defaults.flags;
   read_options(f, flags);
   text::Tokenizer tokenizer = context.tokenizer();
-  parsed.request.prompt = encode(f, defaults, flags, tokenizer);
+  auto prompt = encode(f, defaults, flags, tokenizer);
+  parsed.request.prompt = std::move(prompt.ids);
+  parsed.request.cuts = std::move(prompt.cuts);
   refuse_unread(f);
   parsed.request.options = make_options(flags, context.generation_defaults(), tokenizer);
   parsed.request.options.logprobs = defaults.logprobs;
@@ -209,6 +216,7 @@ std::string to_line(const LineAnswer& a, bool logprobs) {
       .member("finish_reason", lm::finish_reason(a.answer.stop));
   if (a.answer.stop == lm::StopReason::stop) json.member("stop_string", a.stop_string);
   json.member("prompt_tokens", a.answer.stats.prompt_tokens)
+      .member("cached_tokens", a.answer.stats.cached_tokens)
       .member("generation_tokens", a.answer.stats.generation_tokens);
   if (logprobs) json.member("tokens", a.answer.tokens).member("logprobs", a.logprobs);
   json.end_object();

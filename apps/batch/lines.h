@@ -47,6 +47,7 @@ struct LineDefaults {
   GenerationFlags flags;
   std::string system_prompt;  // of lines with a prompt
   bool ignore_chat_template = false, logprobs = false;
+  bool cuts = true;  // prompts are cut after their system messages
 };
 
 struct PromptLine {

@@ -281,13 +281,28 @@ struct Batch::Impl {
     return all;
   }
 
+  /// Whether another row is on its way to a cut that this one's prompt begins with, too: what is
+  /// before it is then found in the store instead of being computed twice.
+  bool awaits_another(const Row& row) const {
+    auto& prompt = row.answer.prompt();
+    auto computes_it = [&](auto& r) {
+      if (!r->stored || !r->begun() || r->generates() || r->done || r->cuts.empty()) return false;
+      auto& theirs = r->answer.prompt();
+      std::size_t n = r->cuts.front().tokens;
+      return n > r->cache->ids.size() && n < std::min(prompt.size(), theirs.size()) &&
+             alike(*r, row) && adapter_of(*r) == adapter_of(row) &&
+             std::equal(prompt.begin(), prompt.begin() + long(n), theirs.begin());
+    };
+    return row.stored && !row.begun() && std::any_of(rows.begin(), rows.end(), computes_it);
+  }
+
   /// The next prompt to go on with, with its memory.
   Row* next_prompt(const std::vector<Row*>& queue, const std::vector<Row*>& taken) {
     std::vector<Row*> candidates;
     std::vector<detail::Waiting> facts;
     for (Row* r : queue) {
       bool is_taken = std::find(taken.begin(), taken.end(), r) != taken.end();
-      if (is_taken || (!taken.empty() && !alike(*taken[0], *r))) continue;
+      if (is_taken || (!taken.empty() && !alike(*taken[0], *r)) || awaits_another(*r)) continue;
       bool fits = r->begun() || memory.fits(*r);
       candidates.push_back(r);
       facts.push_back({r->prompt_left(), r->begun(), fits, r->overtaken});

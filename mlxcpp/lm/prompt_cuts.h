@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace mlxcpp::lm {
@@ -30,5 +31,11 @@ struct CutPrompt {
 CutPrompt cut_prompt(const text::Tokenizer& tokenizer,
                      std::span<const text::ChatMessage> messages,
                      const text::ChatOptions& options = {});
+
+/// Only the cut after the system messages, of messages as JSON text (a list, as
+/// Tokenizer::apply_chat_template takes it) whose other parts may be whatever the template reads.
+CutPrompt cut_system_prompt(const text::Tokenizer& tokenizer,
+                            const std::string& messages_json,
+                            const text::ChatOptions& options = {});
 
 }  // namespace mlxcpp::lm

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -16,13 +17,14 @@ namespace mlxcpp::test {
 namespace {
 
 struct Line {
-  int number = 0, prompt_tokens = 0, generation_tokens = 0;
+  int number = 0, prompt_tokens = 0, cached_tokens = 0, generation_tokens = 0;
   std::string id, text, stop, error_kind, error;
   std::vector<int> tokens;
   std::vector<float> logprobs;
   void fields(io::Fields& f) {
     f.need("line", &number).may("text", &text).may("stop", &stop);
-    f.may("prompt_tokens", &prompt_tokens).may("generation_tokens", &generation_tokens);
+    f.may("prompt_tokens", &prompt_tokens).may("cached_tokens", &cached_tokens);
+    f.may("generation_tokens", &generation_tokens);
     f.may("tokens", &tokens).may("logprobs", &logprobs);
     id = f.json_text("id").value_or("");
     if (auto e = f.object("error")) e->need("kind", &error_kind).need("message", &error);
@@ -35,6 +37,12 @@ std::vector<Line> lines_of(const std::string& text) {
     lines.push_back(io::read<Line>(io::Fields::parse(text.substr(at, end - at), "answer")));
   EXPECT_TRUE(text.empty() || text.ends_with('\n'));
   return lines;
+}
+
+/// What was found of a prompt depends on what was answered just before.
+std::string without_cached(const std::string& text) {
+  static const std::regex cached("\"cached_tokens\": *[0-9]+, *");
+  return std::regex_replace(text, cached, "");
 }
 
 class BatchVerb : public testing::Test {
@@ -108,6 +116,45 @@ TEST_F(BatchVerb, answers_the_same_with_guesses) {
   }
 }
 
+TEST_F(BatchVerb, computes_once_what_lines_begin_with_and_answers_the_same) {
+  std::string text;
+  for (char c = 'a'; c < 'i'; ++c)
+    text += std::string("{\"prompt\": \"") + c + " question\"}\n" +
+            R"({"messages": [{"role": "system", "content": "Say as little as you can."}, )" +
+            R"({"role": "user", "content": ")" + c + " thing\"}]}\n";
+  write(input, text);
+  auto answers = [&](Args more, int cached_at_least) {
+    for (auto flag : {"--max-rows", "3", "--system-prompt", "Say as little as you can.", "-v"})
+      more.emplace_back(flag);
+    Ran ran = run(batch(more));
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    auto lines = lines_of(ran.out);
+    EXPECT_EQ(lines.size(), 16u);
+    int cached = 0, all = 0, fresh = 0;
+    for (auto& line : lines) {
+      if (line.cached_tokens) EXPECT_GE(line.cached_tokens, cached_at_least) << line.number;
+      fresh += line.cached_tokens == 0;
+      EXPECT_LT(line.cached_tokens, line.prompt_tokens);
+      cached += line.cached_tokens, all += line.prompt_tokens;
+    }
+    EXPECT_EQ(fresh, cached_at_least ? 1 : 16) << "whichever comes first";
+    EXPECT_NE(ran.err.find("prompts: " + std::to_string(all) + " tokens, " +
+                           std::to_string(cached) + " of them from earlier prompts\n"),
+              std::string::npos)
+        << ran.err;
+    return without_cached(ran.out);
+  };
+  std::vector<int> words;
+  io::Fields::parse(
+      run({"tokenize", "--model", tiny_model(), "--json", "Say as little as you can."}).out)
+      .need("tokens", &words);
+  int system = int(words.size()) - 1;  // the last may be joined with what follows
+  auto want = answers({"--prompt-cache-size", "0"}, 0);
+  EXPECT_EQ(answers({}, system), want);
+  EXPECT_EQ(answers({"--prompt-cache-size", "2"}, system), want);
+  EXPECT_EQ(answers({"--prompt-cache-bytes", "1"}, 0), want) << "no room for any";
+}
+
 TEST_F(BatchVerb, reads_standard_input) {
   input = "-";
   Ran ran = run(batch(), {.input = kThree});
@@ -174,7 +221,7 @@ TEST_F(BatchVerb, goes_on_where_an_earlier_run_ended) {
                           text.size()}) {
     write(output, text.substr(0, cut));
     EXPECT_EQ(run(batch({"-o", output})).code, 0) << cut;
-    EXPECT_EQ(read(output), text) << "cut at " << cut;
+    EXPECT_EQ(without_cached(read(output)), without_cached(text)) << "cut at " << cut;
   }
 }
 
@@ -202,6 +249,8 @@ TEST_F(BatchVerb, refuses_what_can_not_be_before_the_model_is_loaded) {
   EXPECT_EQ(run(batch({"--max-rows", "0"})).code, 2);
   EXPECT_EQ(run(batch({"--top-p", "7"})).code, 2);
   EXPECT_EQ(run(batch({"--memory-limit", "many"})).code, 2);
+  EXPECT_EQ(run(batch({"--prompt-cache-size", "-1"})).code, 2);
+  EXPECT_EQ(run(batch({"--prompt-cache-bytes", "many"})).code, 2);
   EXPECT_EQ(run(batch({"--memory-limit", "10kB"})).code, 6);
 }
 

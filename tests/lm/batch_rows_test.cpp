@@ -156,6 +156,64 @@ TEST_P(BatchRows, begin_with_what_earlier_ones_left_in_a_store) {
   EXPECT_GT(prompts->nbytes(), 0u);
 }
 
+TEST_P(BatchRows, that_come_at_once_compute_what_they_begin_with_once) {
+  constexpr int kRows = 6, kShared = 30, kOwn = 5;
+  Batch batch(model,
+              small_tokenizer(),
+              {.step = {.prefill_step_size = 16, .prefill_seconds = 0},
+               .prompts = std::make_shared<PromptCache>(),
+               .prompts_name = "m"});
+  GenerateOptions o{.max_tokens = 6, .ignore_eos = true};
+  std::map<RowId, Ids> prompts;
+  for (int i = 0; i < kRows; ++i) {
+    Ids prompt = prompt_ids(3, kShared);
+    prompt.push_back(TokenId(70 + i));  // from here on they differ
+    for (auto id : prompt_ids(i, kOwn - 1)) prompt.push_back(id);
+    Request request{.prompt = prompt, .options = o, .cuts = {{kShared, PromptKind::system}}};
+    prompts[batch.add(std::move(request))] = prompt;
+  }
+  Taken taken;
+  taken.finish(batch);
+  EXPECT_EQ(batch.stats().prompt_tokens, std::uint64_t(kShared + kRows * kOwn));
+  int fresh = 0;
+  for (auto& [id, prompt] : prompts) {
+    auto& row = taken.rows[id];
+    EXPECT_EQ(row.answer.tokens, test::alone(model, prompt, o).tokens);
+    int cached = row.answer.stats.cached_tokens;
+    EXPECT_TRUE(cached == 0 || cached == kShared) << cached;
+    fresh += cached == 0;
+  }
+  EXPECT_EQ(fresh, 1);
+}
+
+TEST_P(BatchRows, do_not_wait_for_one_that_is_gone_or_has_another_beginning) {
+  auto prompts = std::make_shared<PromptCache>();
+  Batch batch(model,
+              small_tokenizer(),
+              {.step = {.prefill_step_size = 4, .prefill_seconds = 0},
+               .prompts = prompts,
+               .prompts_name = "m"});
+  auto add = [&](int seed, int kv_size = 0) {
+    GenerateOptions o{.max_tokens = 2, .ignore_eos = true};
+    o.max_kv_size = kv_size;
+    Ids prompt = prompt_ids(seed, 20);
+    prompt.push_back(TokenId(batch.stats().waiting));
+    return batch.add({.prompt = prompt, .options = o, .cuts = {{20, PromptKind::system}}});
+  };
+  RowId first = add(3), same = add(3), other = add(4), another_kind = add(3, 12);
+  Taken taken;
+  for (int i = 0; i < 3; ++i) taken.step(batch);
+  batch.cancel(first);
+  taken.finish(batch);
+  EXPECT_EQ(taken.rows[first].stop, StopReason::cancelled);
+  for (RowId id : {same, other, another_kind}) {
+    EXPECT_EQ(taken.rows[id].stop, StopReason::length);
+    EXPECT_EQ(taken.rows[id].answer.tokens.size(), 2u);
+  }
+  EXPECT_EQ(taken.rows[other].answer.stats.cached_tokens, 0);
+  EXPECT_EQ(taken.rows[another_kind].answer.stats.cached_tokens, 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(OfEveryKind,
                          BatchRows,
                          testing::Values("llama_plain",

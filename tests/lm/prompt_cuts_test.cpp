@@ -108,6 +108,23 @@ TEST(PromptCuts, hold_without_special_tokens_whatever_follows) {
   }
 }
 
+TEST(PromptCuts, after_the_system_messages_alone_leave_other_messages_to_the_template) {
+  auto t = tokenizer(kChatMl);
+  Messages m = {{.role = "system", .content = "Be short."},
+                {.role = "developer", .content = "And kind."},
+                {.role = "user", .content = "Hello"}};
+  auto whole = cut_prompt(t, m), only = cut_system_prompt(t, text::to_json(m));
+  EXPECT_EQ(only.ids, whole.ids);
+  EXPECT_EQ(only.cuts, std::vector{whole.cuts.at(0)});
+  // Content in parts, and what else templates may read.
+  std::string rest = R"({"role": "user", "content": [{"type": "text", "text": "x"}], "more": 1}])";
+  std::string system = R"([{"role": "system", "content": "Be short."}, )";
+  auto odd = cut_system_prompt(t, system + rest);
+  EXPECT_EQ(odd.ids, t.apply_chat_template_ids(system + rest));
+  EXPECT_EQ(kinds(odd), std::vector{kSystem});
+  EXPECT_TRUE(cut_system_prompt(t, "[" + rest).cuts.empty());
+}
+
 TEST(PromptCuts, are_left_out_where_the_template_refuses_to_say) {
   auto t = tokenizer(kStrict);
   Messages m = {{.role = "user", .content = "One"}};
