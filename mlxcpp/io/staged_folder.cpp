@@ -1,17 +1,23 @@
 #include "mlxcpp/io/staged_folder.h"
 
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/io/utf8.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 namespace mlxcpp::io {
 namespace {
@@ -30,6 +36,52 @@ bool sync(const fs::path& folder) {
   return done;
 }
 
+/// Of all staging folders of a target; "<pid>-<number>" follows.
+std::string staging_prefix(const fs::path& target) {
+  constexpr std::size_t kLongest = 200;  // a name may have 255 bytes
+  std::string name = target.filename().string().substr(0, kLongest);
+  return ".staging-" + name.substr(0, utf8_prefix(name)) + "-";
+}
+
+/// The process that a staging folder of this prefix names; nothing: it is none.
+std::optional<pid_t> owner_of(const std::string& name, const std::string& prefix) {
+  if (!name.starts_with(prefix)) return {};
+  const char *at = name.data() + prefix.size(), *end = name.data() + name.size();
+  pid_t pid = 0;
+  unsigned number = 0;
+  auto first = std::from_chars(at, end, pid);
+  if (first.ec != std::errc() || pid <= 0 || first.ptr == end || *first.ptr != '-') return {};
+  auto second = std::from_chars(first.ptr + 1, end, number);
+  return second.ec == std::errc() && second.ptr == end ? std::optional(pid) : std::nullopt;
+}
+
+/// -1 when somebody has it, or it can not be locked.
+int lock_folder(const fs::path& folder) {
+  int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 || ::flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+  ::close(fd);
+  return -1;
+}
+
+/// Staging folders that killed processes left of this target.  Who writes one is alive, and holds
+/// its lock, which also tells where its number means nothing here: in another container.
+void remove_stale(const fs::path& target) {
+  std::error_code ignored;
+  std::string prefix = staging_prefix(target);
+  std::vector<fs::path> stale;
+  for (fs::directory_iterator at(target.parent_path(), ignored), end; at != end;
+       at.increment(ignored)) {
+    auto pid = owner_of(at->path().filename().string(), prefix);
+    if (pid && ::kill(*pid, 0) != 0 && errno == ESRCH) stale.push_back(at->path());
+  }
+  for (auto& folder : stale) {
+    int lock = lock_folder(folder);
+    if (lock < 0) continue;
+    fs::remove_all(folder, ignored);
+    ::close(lock);
+  }
+}
+
 }  // namespace
 
 StagedFolder::StagedFolder(fs::path target) : target_(fs::absolute(target).lexically_normal()) {
@@ -43,11 +95,15 @@ StagedFolder::StagedFolder(fs::path target) : target_(fs::absolute(target).lexic
         "exists already",
         "a name that is free, or an empty folder",
         type == fs::file_type::directory ? "a folder with files" : "something else than a folder"));
+  remove_stale(target_);
   static std::atomic<unsigned> counter{0};
   for (int tries = 0; tries < 16; ++tries) {
-    staging_ = target_.parent_path() /
-               (".staging-" + std::to_string(::getpid()) + "-" + std::to_string(counter++));
-    if (::mkdir(staging_.c_str(), 0777) == 0) return;
+    staging_ = target_.parent_path() / (staging_prefix(target_) + std::to_string(::getpid()) + "-" +
+                                        std::to_string(counter++));
+    if (::mkdir(staging_.c_str(), 0777) == 0) {
+      lock_ = lock_folder(staging_);
+      return;
+    }
     if (errno != EEXIST) break;
   }
   fail(target_, "cannot write beside it", errno);
@@ -56,6 +112,7 @@ StagedFolder::StagedFolder(fs::path target) : target_(fs::absolute(target).lexic
 StagedFolder::~StagedFolder() {
   std::error_code ignored;
   if (!staging_.empty()) fs::remove_all(staging_, ignored);
+  if (lock_ >= 0) ::close(lock_);
 }
 
 void StagedFolder::commit() {

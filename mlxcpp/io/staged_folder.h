@@ -6,7 +6,8 @@
 namespace mlxcpp::io {
 
 /// Files are written into a folder beside the target, which takes its name on commit().  Dropped
-/// without that, it goes with all that is in it.
+/// without that, it goes with all that is in it; what a killed process left goes when the next one
+/// writes to the same target.
 class StagedFolder {
  public:
   /// Throws IoError when there is something at `target` already (but an empty folder), or nothing
@@ -22,6 +23,7 @@ class StagedFolder {
 
  private:
   std::filesystem::path target_, staging_;
+  int lock_ = -1;  // held while the folder is written: it is not a killed process's
 };
 
 }  // namespace mlxcpp::io

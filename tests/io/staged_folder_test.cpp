@@ -6,9 +6,17 @@
 #include "tests/support/errors.h"
 #include "tests/support/temp_dir.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
+#include <string>
+#include <vector>
 
 namespace mlxcpp::io {
 namespace {
@@ -78,6 +86,92 @@ TEST(StagedFolder, that_finds_its_name_taken_at_the_end_leaves_what_is_there) {
     EXPECT_NE(message_of<IoError>([&] { folder.commit(); }), "no error");
   }
   EXPECT_TRUE(fs::exists(dir.path() / "new" / "theirs"));
+  EXPECT_EQ(entries(dir.path()), 1);
+}
+
+/// A process that began to write `target`: what it left, dead or alive.
+class Writer {
+ public:
+  explicit Writer(const fs::path& target) {
+    int told[2];
+    EXPECT_EQ(::pipe(told), 0);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      StagedFolder folder(target);
+      std::ofstream(folder.path() / "half") << "written";
+      bool said = ::write(told[1], "x", 1) == 1;
+      while (said) ::pause();
+      ::_exit(1);
+    }
+    char x;
+    EXPECT_EQ(::read(told[0], &x, 1), 1);
+    ::close(told[0]), ::close(told[1]);
+  }
+  ~Writer() { kill(); }
+  void kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = 0;
+  }
+
+ private:
+  pid_t pid_;
+};
+
+TEST(StagedFolder, what_a_killed_process_left_goes_with_the_next_one_of_the_same_target) {
+  TempDir dir;
+  for (const char* name : {"new", "new-1", "other"}) Writer(dir.path() / name).kill();
+  EXPECT_EQ(entries(dir.path()), 3);
+  {
+    StagedFolder folder(dir.path() / "new");
+    EXPECT_EQ(entries(dir.path()), 3) << "one went, one came";
+    EXPECT_TRUE(fs::is_empty(folder.path()));
+    folder.commit();
+  }
+  EXPECT_TRUE(fs::is_empty(dir.path() / "new"));
+  StagedFolder{dir.path() / "new-1"};
+  StagedFolder{dir.path() / "other"};
+  EXPECT_EQ(entries(dir.path()), 1);
+}
+
+TEST(StagedFolder, what_another_process_is_writing_stays) {
+  TempDir dir;
+  Writer alive(dir.path() / "new");
+  { StagedFolder folder(dir.path() / "new"); }
+  EXPECT_EQ(entries(dir.path()), 1);
+  alive.kill();
+  { StagedFolder folder(dir.path() / "new"); }
+  EXPECT_EQ(entries(dir.path()), 0);
+}
+
+/// Where its number is nobody's, or somebody else's, as in another container.
+TEST(StagedFolder, what_is_locked_or_only_looks_alike_stays) {
+  TempDir dir;
+  Writer gone(dir.path() / "new");
+  fs::path staging = fs::directory_iterator(dir.path())->path();
+  gone.kill();
+  int lock = ::open(staging.c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(::flock(lock, LOCK_EX), 0);
+  std::vector<fs::path> alike;
+  for (std::string name : {".staging-new", ".staging-new-", ".staging-new-x-0", ".staging-new-0-0"})
+    fs::create_directory(alike.emplace_back(dir.path() / name));
+  fs::path link = staging.string() + "7";
+  fs::create_directory_symlink(alike[0], link);
+  alike.push_back(link);
+  { StagedFolder folder(dir.path() / "new"); }
+  EXPECT_TRUE(fs::exists(staging / "half"));
+  for (auto& path : alike) EXPECT_TRUE(fs::exists(path)) << path;
+  ::close(lock);
+  { StagedFolder folder(dir.path() / "new"); }
+  EXPECT_FALSE(fs::exists(staging));
+  for (auto& path : alike) EXPECT_TRUE(fs::exists(path)) << path;
+}
+
+TEST(StagedFolder, takes_names_as_long_as_there_can_be) {
+  TempDir dir;
+  StagedFolder folder(dir.path() / std::string(255, 'n'));
+  folder.commit();
   EXPECT_EQ(entries(dir.path()), 1);
 }
 
