@@ -202,18 +202,21 @@ INSTANTIATE_TEST_SUITE_P(Models,
                                          "v32_falcon_h1"),
                          name_of);
 
-/// Rings and packed caches: mlx-lm's models do not make them by themselves.
+/// Rings and packed caches, which mlx-lm's models do not make by themselves; and chunks, before
+/// their first one is full and later.
 struct Chosen {
   std::string name, class_name;
   CacheOptions options;
   PromptFileForm form = PromptFileForm::current;
+  std::string row = "llama_wide_heads";
+  int tokens = 24;
 };
 void PrintTo(const Chosen& chosen, std::ostream* out) { *out << chosen.name; }
 class ChosenFile : public testing::TestWithParam<Chosen> {};
 
 TEST_P(ChosenFile, holds_the_caches_that_were_chosen) {
   auto& chosen = GetParam();
-  auto golden = test::golden_files("llama_wide_heads.safetensors").at(0);
+  auto golden = test::golden_files(chosen.row + ".safetensors").at(0);
   test::TempDir dir;
   test::write_model(dir.path(), golden);
   ModelTypeRegistry registry;
@@ -222,12 +225,17 @@ TEST_P(ChosenFile, holds_the_caches_that_were_chosen) {
   auto rows = Golden::read(golden);
   auto prompt = std::make_shared<CachedPrompt>(*model, chosen.options);
   auto ids = rows.ids("ids");
+  ids.resize(size_t(chosen.tokens));
   test::forward(*model, prompt->caches, ids);
   prompt->ids.assign(ids.begin(), ids.end());
   const char* kept = std::getenv("MLXCPP_PROMPT_FILES");
   auto path = (kept ? fs::path(kept) : dir.path()) / (chosen.name + ".safetensors");
-  save_prompt(path, *model, *prompt, {.model = "llama_wide_heads"}, chosen.form);
-  for (auto& s : PromptFile::read(path).caches) EXPECT_EQ(s.class_name, chosen.class_name);
+  save_prompt(path, *model, *prompt, {.model = chosen.row}, chosen.form);
+  // Of a model of chunks the last layer sees everything.
+  auto file = PromptFile::read(path);
+  bool chunks = chosen.class_name == "ChunkedKVCache";
+  for (auto& s : file.caches)
+    EXPECT_EQ(s.class_name, chunks && &s == &file.caches.back() ? "KVCache" : chosen.class_name);
   auto again = load_prompt(path, *model).prompt;
   EXPECT_EQ(again->ids, prompt->ids);
   EXPECT_EQ(again->options.max_kv_size, chosen.options.max_kv_size);
@@ -257,6 +265,12 @@ INSTANTIATE_TEST_SUITE_P(
     ChosenFile,
     testing::Values(
         Chosen{"ring", "RotatingKVCache", {.max_kv_size = 16, .keep = 4}},
+        Chosen{"chunked", "ChunkedKVCache", {}, PromptFileForm::current, "llama4_plain", 21},
+        Chosen{"chunked_partly", "ChunkedKVCache", {}, PromptFileForm::current, "llama4_plain", 5},
+        Chosen{
+            "v31_chunked", "ChunkedKVCache", {}, PromptFileForm::release_0_31, "llama4_plain", 21},
+        Chosen{
+            "v32_chunked", "ChunkedKVCache", {}, PromptFileForm::source_0_32, "llama4_plain", 21},
         Chosen{"packed", "QuantizedKVCache", {.quant = kPacked}},
         Chosen{"v31_packed", "QuantizedKVCache", {.quant = kPacked}, PromptFileForm::release_0_31},
         Chosen{"own_mixed", "QuantizedKVCache", {.quant = kMixed}},

@@ -5,7 +5,7 @@ consumed, and the logits of three further steps from the loaded file. README.md,
 layout.
 
     python tools/oracle/caches.py               what this mlx-lm writes (0.32.2)
-    python tools/oracle/caches.py read FOLDER   what mlxcpp wrote: mlx-lm goes on with it
+    python tools/oracle/caches.py read FOLDER   what mlxcpp wrote: mlx-lm goes on with it, by kinds
     MLX_LM_OLDER=FOLDER python tools/oracle/caches.py [read FOLDER]
 
 The last one does the same with mlx-lm of before its 0.32.0, unpacked there: 0.31.3 as released
@@ -211,11 +211,21 @@ def fresh(c):
     return C.ArraysCache(len(c.cache)) if isinstance(c, C.ArraysCache) else type(c)()
 
 
+def kinds_of(caches):
+    """Names of all classes, those inside lists too."""
+    names = set()
+    for c in caches:
+        names |= kinds_of(c.caches) if isinstance(c, C.CacheList) else {type(c).__name__}
+    return names
+
+
 def read(folder):
     """mlx-lm goes on with each file as it does without it."""
-    worst = 0.0
+    worst, seen = 0.0, set()
     for path in sorted(Path(folder).glob("*.safetensors")):
         if path.name.startswith("own_"):  # forms that mlx-lm has not
+            continue
+        if not OLDER and path.name[:4] in OLDER_KINDS or OLDER and not path.name.startswith(PREFIX):
             continue
         loaded, meta = C.load_prompt_cache(str(path), return_metadata=True)
         ids = [int(i) for i in meta["mlxcpp_tokens"].split()]
@@ -231,9 +241,12 @@ def read(folder):
             difference = max(difference, float(np.abs(last - ours).max() / np.abs(last).max()))
         same = [type(c).__name__ for c in made] == [type(c).__name__ for c in loaded]
         note = "" if same else "  (not the classes that the model makes)"
-        print(f"{path.name}: {meta['model']}, {len(ids)} tokens, difference {difference:.1e}{note}")
+        kinds = " ".join(sorted(kinds_of(loaded)))
+        print(f"{path.name}: {meta['model']}, {kinds}, {len(ids)} tokens, difference {difference:.1e}{note}")
         packed = any(isinstance(c, C.QuantizedKVCache) for c in loaded)
         worst = max(worst, difference / 200 if packed else difference)  # packed later, or at once
+        seen |= kinds_of(loaded)
+    print("kinds:", " ".join(sorted(seen)))
     assert worst < 1e-4, worst
 
 
