@@ -169,13 +169,15 @@ void Job::prepare_task(int task) {
 
 /// Outputs of a chunk.  Few rows: so many bytes of weights that taking a chunk costs nothing
 /// beside, and still a few chunks for each thread.  Panels: many outputs, so that packed
-/// activations are not read too often from beyond a thread's caches, and still four chunks for each
-/// thread.  An output is the same in whichever chunk it is.
+/// activations are not read too often from beyond a thread's caches, and still about four chunks
+/// for each thread, the same number for all.  An output is the same in whichever chunk it is.
 int chunk_outputs(const Group& g, int rows, long all_outputs, long all_bytes, int threads) {
   long outputs;
   if (g.path == Path::panels || g.path == Path::half_panels) {
     long most = rows <= 64 ? 64 : g.path == Path::panels ? 256 : 512;
-    outputs = std::clamp(round_up(all_outputs / (4 * threads), 64), 64l, most);
+    long wanted = std::clamp(all_outputs / (4 * threads), 64l, most);
+    long chunks = round_up(std::max(1l, g.w.rows / wanted), threads);
+    outputs = round_up((g.w.rows + chunks - 1) / chunks, 32);
   } else {
     long bytes = std::clamp(all_bytes / 16, 16l << 10, 64l << 10);
     outputs = std::max(1l, bytes / std::max(1l, g.w.row_bytes + 2 * g.w.scale_row_bytes));
