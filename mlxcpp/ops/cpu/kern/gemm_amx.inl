@@ -265,9 +265,7 @@ struct TileJob {
     for (int p = 0; p < count; ++p) {
       TilePanel next = panel(p + 1 < count ? p + 1 : p);
       if (p + 1 == count) next.row = 2 * kTileRows;
-      // Few rows: decoding takes longer than the products, which overlap it by themselves.
-      if (inner) next.rest();
-      int rate = inner || p + 1 == count ? 0 : next.pieces(), steps = current.steps;
+      int rate = p + 1 == count ? 0 : next.pieces(), steps = current.steps;
       TilePace pace = {0, rate, steps * row_pairs, inner ? 0 : 64 / steps, nullptr};
       for (int m = 0; m < row_pairs; ++m)
         2 * m + 1 < row_blocks ? products<true>(current, p, m, next, pace)
@@ -286,7 +284,9 @@ inline void gemm_amx_panel(const Matrix& w,
                            int to,
                            void* scratch,
                            const OutputRows& y) {
-  int depth = tile_block(w.columns), width = rows <= 2 * kTileRows ? kHalfPiece : depth;
+  int depth = tile_block(w.columns);
+  // Few rows: smaller panels, but cutting short rows costs more than it gives (measured).
+  int width = rows <= 2 * kTileRows && w.columns > kTileBlock ? kHalfPiece : depth;
   configure_tiles();
   for (int first = 0; first < rows; first += kSumRows) {
     int some = rows - first < kSumRows ? rows - first : kSumRows;
