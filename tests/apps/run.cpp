@@ -83,13 +83,13 @@ Running::Running(const Args& args, const Around& around) : unsent_(around.input)
   std::vector<std::string> words = args, env = environment(around.env);
   if (words.at(0).rfind('/', 0) != 0) words.insert(words.begin(), command());
   auto argv = pointers(words), envp = pointers(env);
+  if (around.reader_leaves) close_if_open(out[0]);  // before the program can be done with writing
   int failed = posix_spawn(&pid_, argv[0], &actions, &attributes, argv.data(), envp.data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   ::close(in[0]), ::close(out[1]), ::close(err[1]);
   in_ = in[1], out_ = out[0], err_ = err[0];
   fcntl(in_, F_SETFL, O_NONBLOCK);
-  if (around.reader_leaves) close_if_open(out_);
   if (failed) throw std::runtime_error(std::string(argv[0]) + ": " + std::strerror(failed));
 }
 
