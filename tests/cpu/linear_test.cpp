@@ -66,9 +66,9 @@ double allowed(bool outliers = false) { return outliers ? 2e-4 : 1e-4; }
 /// And from the exact ones, with bfloat16 operands.  A number in [1, 2) is rounded by up to 2^-8,
 /// evenly spread: 2^-8 / sqrt(3) in the mean, over a root mean square of sqrt(1.5 / ln 2), is
 /// 0.00153, for two operands 0.0022.  Where few roundings decide, since rows are few or one column
-/// is much larger than the others, it may be anything up to 2^-7.5 = 0.0055.
+/// is much larger than the others, it may be more (seen: 0.0042).
 double allowed_of_rounding(int rows, bool outliers) {
-  return rows >= 15 && !outliers ? 0.003 : 0.0055;
+  return rows >= 15 && !outliers ? 0.003 : 0.0042;
 }
 
 float to_bfloat16(float v) {
@@ -211,16 +211,22 @@ TEST(Linear, takes_hundreds_of_rows_and_columns_that_are_no_multiple_of_anything
         for (int rows : {1, 3, 4, 7, 50}) {
           Coded w(coding, 37, columns, 3);
           auto x = activations(rows, columns, false, 9);
-          EXPECT_LE(error(run(w, x, rows), reference(w, x, rows, rounds(coding.coding, rows))),
-                    allowed())
+          auto found = run(w, x, rows);
+          bool half = rounds(coding.coding, rows);
+          EXPECT_LE(error(found, reference(w, x, rows, half)), allowed())
               << name_of(way) << " " << name_of(coding) << " " << rows << " rows, " << columns
               << " columns";
+          if (half)
+            EXPECT_LE(error(found, reference(w, x, rows)), allowed_of_rounding(rows, false))
+                << name_of(coding) << " " << rows << " rows, " << columns << " columns";
         }
     for (int columns : {576, 1088}) {  // one block of columns, and several
       Coded w(kAffine4, 80, columns, 4);
       auto x = activations(530, columns, true, 5);
-      EXPECT_LE(error(run(w, x, 530), reference(w, x, 530, rounds(w.m.coding, 530))),
-                allowed(true));
+      auto found = run(w, x, 530);
+      bool half = rounds(w.m.coding, 530);
+      EXPECT_LE(error(found, reference(w, x, 530, half)), allowed(true));
+      if (half) EXPECT_LE(error(found, reference(w, x, 530)), 0.003);
     }
   }
   use({});
