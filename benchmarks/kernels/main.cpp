@@ -1,9 +1,7 @@
-// How fast products are on this machine, beside what its units can do at most.
-//   kernel_bench [--tier TIER] [--threads N] [--coding CODING] [--shape COLUMNSxOUTPUTS] [--rows M]
-//                [--set MiB]
-//   kernel_bench [--tier TIER] [--threads N] --keys N [--heads QUERYxKEY] [--size D] [--rows M]
-//   [--set MiB]
-//                [--deterministic 1]
+// How fast products, or attention, are on this machine, beside what its units can do at most.
+//   kernel_bench [--tier TIER] [--threads N] [--set MiB] [--deterministic 1] [--rows M]
+//                [--coding CODING] [--shape COLUMNSxOUTPUTS]            products
+//                --keys N [--heads QUERYxKEY] [--size D]                attention
 // One thread: its own CPU time, so neighbours matter little.  More: wall time, on an idle machine.
 #include "mlxcpp/base/error.h"
 #include "mlxcpp/ops/cpu/attention.h"
@@ -26,7 +24,7 @@ namespace {
 using namespace mlxcpp::cpu;
 
 int threads = 1;
-int set_mb = 48;  // of weights, for few rows: more than a second cache holds
+int set_mb = 48;  // of weights (few rows) or keys: more than a second cache holds
 
 double seconds() {
   if (threads > 1) {
@@ -236,9 +234,9 @@ int run(int argc, char** argv) {
     else
       return std::fprintf(stderr, "kernel_bench: what is %s?\n", argv[i]), 2;
   }
+  settings.threads = threads;
+  use(settings);
   if (!keys.empty()) {
-    settings.threads = threads;
-    use(settings);
     if (rows.empty()) rows = {1};
     for (int n : keys)
       for (int m : rows) measure_attention(heads, kv_heads, size, n, m);
@@ -246,8 +244,6 @@ int run(int argc, char** argv) {
   }
   if (shapes.empty()) shapes = {{576, 1536}, {2048, 8192}, {8192, 2048}};
   if (rows.empty()) rows = {1, 4, 8, 16, 32, 128, 512};
-  settings.threads = threads;
-  use(settings);
   auto& probes = machine().kernels->probes;
   double f32 = probe_rate(probes.f32), half = probe_rate(probes.half),
          tiles = probe_rate(probes.tile_half);

@@ -1,5 +1,6 @@
 // Attention to one block of keys in float32.  Scores are sums over the head's size in order, a
-// vector of keys at a time; so what a query gets does not depend on its neighbours.
+// vector of keys at a time; so what a query gets does not depend on its neighbours.  Few queries,
+// where that is not asked for, are scored key by key.
 #include <stddef.h>
 #include <string.h>
 
