@@ -41,11 +41,14 @@ MLXCPP_INLINE void dense_rows(const Matrix& w,
     scales[r] = T::kGroup > 0 ? scales_of(w, rows[r]) : nullptr;
     for (int m = 0; m < M; ++m) acc[r][m] = odd[r][m] = zero();
   }
+  // As in Walk: into the second cache, in the order of memory.
+  long together = R * w.row_bytes;
+  const uint8_t* next = p[0] + (8192 / together + 1) * together;
   int c = 0;
-  for (; c + kStep <= w.columns; c += kStep) {
+  for (; c + kStep <= w.columns; c += kStep, next += R * kStep * T::kBytes) {
+    for (int b = 0; b < R * kStep * T::kBytes; b += 64) __builtin_prefetch(next + b, 0, 2);
     for (int r = 0; r < R; ++r) {
       const uint8_t* at = p[r] + (long)c * T::kBytes;
-      for (int b = 0; b < kStep * T::kBytes; b += 64) __builtin_prefetch(at + 2048 + b);
       F scale = T::kGroup > 0 ? set(from_e8m0(scales[r][c / 32])) : zero();
       for (int i = 0; i < kStep; i += 2 * kWidth) {
         F a = T::numbers(at + i * T::kBytes), b = T::numbers(at + (i + kWidth) * T::kBytes);
