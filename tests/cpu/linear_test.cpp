@@ -151,6 +151,8 @@ TEST(Linear, is_near_exact_products_for_every_tier_coding_and_number_of_rows) {
                            {3, 129, 2048},
                            {4, 48, 576},
                            {5, 65, 576},
+                           {7, 37, 4096},
+                           {12, 41, 2048},
                            {15, 130, 576},
                            {16, 48, 64},
                            {17, 31, 2048},
@@ -159,7 +161,8 @@ TEST(Linear, is_near_exact_products_for_every_tier_coding_and_number_of_rows) {
                            {45, 257, 576},
                            {130, 40, 1024},
                            {3, 40, 8192},
-                           {9, 40, 8192}};
+                           {9, 40, 8192},
+                           {16, 67, 8192}};
   struct Question {
     Coded w;
     int rows;
@@ -208,7 +211,7 @@ TEST(Linear, takes_hundreds_of_rows_and_columns_that_are_no_multiple_of_anything
     use(way);
     for (const Layout& coding : {kF32, kF16, kBf16})
       for (int columns : {1, 7, 31, 33, 100, 575, 1027})
-        for (int rows : {1, 3, 4, 7, 50}) {
+        for (int rows : {1, 3, 4, 7, 11, 16, 50}) {
           Coded w(coding, 37, columns, 3);
           auto x = activations(rows, columns, false, 9);
           auto found = run(w, x, rows);
@@ -248,7 +251,7 @@ std::vector<Case> cases(std::initializer_list<int> rows) {
 }
 
 TEST(Linear, adds_bias_and_residual_and_writes_where_it_is_told) {
-  for (auto& [way, rows] : cases({1, 3, 4, 20})) {
+  for (auto& [way, rows] : cases({1, 3, 4, 7, 20})) {
     use(way);
     for (const Layout& coding : {kF32, kBf16, kAffine4}) {
       Coded a(coding, 70, 128, 1), b(coding, 33, 128, 2);
@@ -288,7 +291,7 @@ TEST(Linear, adds_bias_and_residual_and_writes_where_it_is_told) {
 }
 
 TEST(Linear, may_overwrite_its_residual) {
-  for (auto& [way, rows] : cases({1, 4, 33})) {
+  for (auto& [way, rows] : cases({1, 4, 9, 33})) {
     use(way);
     for (const Layout& coding : {kF32, kBf16, kAffine4}) {
       Coded w(coding, 100, 640, 1);  // several blocks of columns
@@ -309,7 +312,7 @@ TEST(Linear, may_overwrite_its_residual) {
 }
 
 TEST(Linear, gives_the_same_bits_for_any_number_of_threads) {
-  for (auto& [way, rows] : cases({1, 4, 45})) {
+  for (auto& [way, rows] : cases({1, 4, 15, 45})) {
     for (const Layout& coding : {kF32, kBf16, kAffine4}) {
       Coded w(coding, 259, 576, 1), v(coding, 100, 576, 2);
       auto x = activations(rows, 576, false, 2);

@@ -29,6 +29,7 @@
 #include "mlxcpp/ops/cpu/kern/dense.inl"
 #include "mlxcpp/ops/cpu/kern/gemm_f32.inl"
 #include "mlxcpp/ops/cpu/kern/half_weights.inl"
+#include "mlxcpp/ops/cpu/kern/rows_bf16.inl"
 #include "mlxcpp/ops/cpu/kern/gemm_bf16.inl"
 #include "mlxcpp/ops/cpu/kern/gemm_amx.inl"
 // clang-format on

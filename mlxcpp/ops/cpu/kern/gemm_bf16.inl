@@ -13,11 +13,13 @@ constexpr int kPairDepth = 2 * kGemmDepth;  // columns of a panel
 inline int pairs_of(int columns) { return (columns + 31) / 32 * 16; }
 
 inline size_t gemm_bf16_packed_bytes(int rows, int columns) {
+  if (rows <= kMostFew) return few_packed_bytes(rows, columns);
   return gemm_f32_packed_bytes(rows, pairs_of(columns));
 }
 
 /// Block by block: [pair of columns][row].
 inline void gemm_bf16_pack(const InputRows& x, int block, void* packed) {
+  if (x.rows <= kMostFew) return few_pack(x, block * kGemmRows, kGemmRows, packed);
   int from = block * kGemmRows, rows = x.rows - from < kGemmRows ? x.rows - from : kGemmRows;
   float* out = (float*)packed + (size_t)from * pairs_of(x.columns);
   for (int k = 0; k < x.columns; k += 32, out += 16 * kGemmRows) {
@@ -55,6 +57,11 @@ inline void gemm_bf16_weights(
   }
 }
 
+inline size_t gemm_bf16_scratch_bytes(int rows, int columns, int outputs) {
+  return rows <= kMostFew ? few_scratch_bytes(outputs)
+                          : gemm_f32_scratch_bytes(rows, columns, outputs);
+}
+
 inline void gemm_bf16_panel(const Matrix& w,
                             const void* packed,
                             int rows,
@@ -62,6 +69,7 @@ inline void gemm_bf16_panel(const Matrix& w,
                             int to,
                             void* scratch,
                             const OutputRows& y) {
+  if (rows <= kMostFew) return few_panel(w, packed, rows, from, to, scratch, y);
   float* weights = (float*)scratch;
   float* sums = weights + kGemmDepth * kGemmOutputs;
   HalfDecode decode = half_decode(w);
@@ -83,11 +91,11 @@ inline void gemm_bf16_panel(const Matrix& w,
 
 // Measured on Zen 4: six rows are as fast as four and two.
 constexpr GemmKernels kGemmBf16 = {kGemmRows,
-                                   7,
+                                   5,
                                    kMaxRows + 1,
                                    gemm_bf16_packed_bytes,
                                    gemm_bf16_pack,
-                                   gemm_f32_scratch_bytes,
+                                   gemm_bf16_scratch_bytes,
                                    gemm_bf16_panel};
 
 }  // namespace

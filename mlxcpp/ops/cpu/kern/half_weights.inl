@@ -44,9 +44,13 @@ inline F quarter(Bytes codes, float scale, float zero_at) {
   __m512i c = _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(codes.v, q));
   return fma({_mm512_cvtepi32_ps(c)}, set(scale), set(zero_at));
 }
-/// 64 columns, of which n are there.
+/// 64 columns, the first 32 of them in `first`.
+struct Halves {
+  __m512i first, second;
+};
+/// Of which n are there, the others zero.
 template <class T>
-inline void decode_64(Bytes codes, const float* s, const float* z, int n, char* out) {
+MLXCPP_INLINE Halves numbers_64(Bytes codes, const float* s, const float* z, int n) {
   constexpr int kEach = 4 / T::kPer;  // quarters that share a scale
   if (T::kSplit) codes = natural(codes);
   F a = quarter<0>(codes, s[0], z[0]), b = quarter<1>(codes, s[1 / kEach], z[1 / kEach]);
@@ -57,8 +61,13 @@ inline void decode_64(Bytes codes, const float* s, const float* z, int n, char* 
     if (n < 48) c = zero();
     d = zero();
   }
-  _mm512_store_si512(out, (__m512i)_mm512_cvtne2ps_pbh(b.v, a.v));
-  if (n > 32) _mm512_store_si512(out + kHalfTile, (__m512i)_mm512_cvtne2ps_pbh(d.v, c.v));
+  return {(__m512i)_mm512_cvtne2ps_pbh(b.v, a.v), (__m512i)_mm512_cvtne2ps_pbh(d.v, c.v)};
+}
+template <class T>
+inline void decode_64(Bytes codes, const float* s, const float* z, int n, char* out) {
+  Halves h = numbers_64<T>(codes, s, z, n);
+  _mm512_store_si512(out, h.first);
+  if (n > 32) _mm512_store_si512(out + kHalfTile, h.second);
 }
 template <class T>
 inline void decode_codes(const Matrix& w, int row, int column, int count, char* out) {
@@ -122,15 +131,23 @@ MLXCPP_INLINE __m512 meanings(__m512 codes, const float* s, const float* z, int 
 }
 /// Two blocks of 32 columns.
 template <class T>
-MLXCPP_INLINE void decode_two(
-    const uint8_t* p, __m512 codes, __m512i shifts, const float* s, const float* z, char* out) {
+MLXCPP_INLINE Halves
+two_blocks(const uint8_t* p, __m512 codes, __m512i shifts, const float* s, const float* z) {
   constexpr int kBytes = T::kStep / 2;
   const __m512i first = _mm512_setzero_si512(), second = _mm512_set1_epi16(16);
   __m512i tables =
       (__m512i)_mm512_cvtne2ps_pbh(meanings<T>(codes, s, z, 1), meanings<T>(codes, s, z, 0));
-  _mm512_store_si512(out, _mm512_permutexvar_epi16(halves_in_table(p, shifts, first), tables));
-  _mm512_store_si512(out + kHalfTile,
-                     _mm512_permutexvar_epi16(halves_in_table(p + kBytes, shifts, second), tables));
+  return {_mm512_permutexvar_epi16(halves_in_table(p, shifts, first), tables),
+          _mm512_permutexvar_epi16(halves_in_table(p + kBytes, shifts, second), tables)};
+}
+/// The codes' numbers, less the centre; and what brings both halves of a byte to its low one.
+template <class T>
+MLXCPP_INLINE __m512 codes_of_book() {
+  __m512 codes = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load16(T::kBook)));
+  return _mm512_sub_ps(codes, _mm512_set1_ps(kCentre<T>));
+}
+MLXCPP_INLINE __m512i halves_shifts() {
+  return _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
 }
 /// Blocks of 32 columns in 16 bytes, the low halves first: sixteen numbers for the codes of each.
 template <class T>
@@ -138,9 +155,8 @@ inline void decode_nibbles(const Matrix& w, int row, int column, int count, char
   constexpr int kBytes = T::kStep / 2;
   alignas(64) float s[kWidth], z[kWidth];
   const uint8_t* p = row_of(w, row) + (long)column / 32 * kBytes;
-  __m512 codes = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load16(T::kBook)));
-  codes = _mm512_sub_ps(codes, _mm512_set1_ps(kCentre<T>));
-  const __m512i shifts = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
+  const __m512 codes = codes_of_book<T>();
+  const __m512i shifts = halves_shifts();
   if (count == kHalfPiece) {
     __m512i words = _mm512_permutex2var_epi16(_mm512_loadu_si512(p),
                                               _mm512_loadu_si512(kEightScales<kBytes>.from),
@@ -153,8 +169,11 @@ inline void decode_nibbles(const Matrix& w, int row, int column, int count, char
 #endif
     p += kBytes - 16;
 #pragma GCC unroll 4
-    for (int g = 0; g < 8; g += 2)
-      decode_two<T>(p + g * kBytes, codes, shifts, s + g, s + 8 + g, out + g * kHalfTile);
+    for (int g = 0; g < 8; g += 2) {
+      Halves h = two_blocks<T>(p + g * kBytes, codes, shifts, s + g, s + 8 + g);
+      _mm512_store_si512(out + g * kHalfTile, h.first);
+      _mm512_store_si512(out + (g + 1) * kHalfTile, h.second);
+    }
     return;
   }
   piece_scales<T>(w, row, column, count, s, z);
