@@ -1,4 +1,5 @@
 // Every algorithm of a tier, after kernels.h and its simd_*.inl; the order matters.
+#define MLXCPP_INLINE inline __attribute__((always_inline))
 // clang-format off
 #if defined(__AMX_TILE__)
 #include "mlxcpp/ops/cpu/kern/tiles.inl"

@@ -61,24 +61,66 @@ inline void gather_two_f16(const uint8_t* p, int n, F* a, F* b) {
   *b = {_mm512_cvtph_ps(_mm512_extracti64x4_epi64(words, 1))};
 }
 
-/// Words of sixteen bytes in each of four blocks: those of three are in one register.
-template <int kStep>
+/// Words of sixteen bytes in each of four blocks, behind a head: those of three are in one
+/// register.
+template <int kStep, int kHead>
 struct FourPlan {
   uint16_t from[32];
   constexpr FourPlan() : from() {
-    static_assert(kStep % 2 == 0 && 2 * kStep + 16 <= 64);
+    static_assert(kStep % 2 == 0 && kHead + 2 * kStep + 16 <= 64);
     for (int i = 0; i < 32; ++i)
-      from[i] = (uint16_t)(i < 24 ? i / 8 * kStep / 2 + i % 8 : 32 + i % 8);
+      from[i] = (uint16_t)(i < 24 ? (kHead + i / 8 * kStep) / 2 + i % 8 : 32 + i % 8);
   }
 };
-template <int kStep>
-constexpr FourPlan<kStep> kFourPlan;
-/// 16 bytes of each of four blocks that lie kStep apart, the first at p.
+template <int kStep, int kHead>
+constexpr FourPlan<kStep, kHead> kFourPlan;
+/// The last 16 bytes of each of four blocks from p on.
 template <int kStep>
 inline Bytes four16(const uint8_t* p) {
   return {_mm512_permutex2var_epi16(_mm512_loadu_si512(p),
-                                    _mm512_loadu_si512(kFourPlan<kStep>.from),
-                                    _mm512_castsi128_si512(load16(p + 3 * kStep)))};
+                                    _mm512_loadu_si512(kFourPlan<kStep, kStep - 16>.from),
+                                    _mm512_castsi128_si512(load16(p + 4 * kStep - 16)))};
+}
+
+/// What stands before the codes of a few blocks, as products of them use it: each scale in the four
+/// lanes of its block, and scales or zeros once, for the sums of activations.
+struct Heads {
+  __m512 scales, once;
+};
+/// Of four blocks in one row, or of two in each of two rows that are 32 bytes apart.
+template <int kStep, bool kTwoRows, bool kZeros>
+struct HeadPlan {
+  uint16_t from[32];
+  constexpr HeadPlan() : from() {
+    static_assert(3 * kStep + 4 <= 64);
+    for (int i = 0; i < 4; ++i) {
+      int at = kTwoRows ? i / 2 * 16 + i % 2 * kStep / 2 : i * kStep / 2;
+      from[i] = (uint16_t)at, from[4 + i] = (uint16_t)(at + kZeros);
+    }
+  }
+};
+template <int kStep, bool kTwoRows, bool kZeros>
+constexpr HeadPlan<kStep, kTwoRows, kZeros> kHeadPlan;
+template <int kStep, bool kTwoRows, bool kZeros>
+MLXCPP_INLINE Heads heads_in(__m512i x) {
+  __m512i plan = _mm512_castsi128_si512(load16(kHeadPlan<kStep, kTwoRows, kZeros>.from));
+  __m128i words = _mm512_castsi512_si128(_mm512_permutexvar_epi16(plan, x));
+  __m512 both = _mm512_zextps256_ps512(_mm256_cvtph_ps(words));
+  const __m512i each = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  return {_mm512_permutexvar_ps(each, both), both};
+}
+/// The sums that go with Heads::once: with scales, times what codes are too large; kOffset 0: with
+/// zeros.
+template <int kOffset, bool kTwoRows>
+MLXCPP_INLINE F sums_for_heads(const float* sums) {
+  __m128 s = _mm_loadu_ps(sums);
+  if (kTwoRows) s = _mm_movelh_ps(s, s);
+  if (kOffset > 0) return {_mm512_zextps128_ps512(_mm_mul_ps(s, _mm_set1_ps(-kOffset)))};
+  return {_mm512_maskz_broadcast_f32x4(0x00f0, s)};
+}
+/// The first of 32 and of the next 32 columns, in the halves of the lanes.
+MLXCPP_INLINE F scales_of_two(const float* first, const float* second) {
+  return {_mm512_mask_broadcastss_ps(_mm512_set1_ps(*first), 0xff00, _mm_load_ss(second))};
 }
 /// Of up to three, and zeros.
 template <int kStep>
@@ -168,6 +210,19 @@ inline void accumulate_pair(F& a, F& b, Ints d, const float* s, const float* t) 
   __m512 x = _mm512_cvtepi32_ps(d.v), y = _mm512_shuffle_f32x4(x, x, 0x4e);
   a.v = _mm512_mask3_fmadd_ps(x, spread(s), a.v, 0x00ff);
   b.v = _mm512_mask3_fmadd_ps(y, spread(t), b.v, 0x00ff);
+}
+
+inline F as_floats(Ints d) { return {_mm512_cvtepi32_ps(d.v)}; }
+/// Likewise, with scales and heads of both rows.
+template <bool kZeros>
+MLXCPP_INLINE void add_pair(F& a, F& b, Ints d, F scale, F once, F sums) {
+  auto swap = [](__m512 x) { return _mm512_shuffle_f32x4(x, x, 0x4e); };
+  __m512 x = _mm512_cvtepi32_ps(d.v);
+  constexpr int kFirst = kZeros ? 0x0030 : 0x0003;
+  a.v = _mm512_mask3_fmadd_ps(once.v, sums.v, a.v, kFirst);
+  b.v = _mm512_mask3_fmadd_ps(_mm512_permute_ps(once.v, 0x4e), sums.v, b.v, kFirst);
+  a.v = _mm512_mask3_fmadd_ps(x, scale.v, a.v, 0x00ff);
+  b.v = _mm512_mask3_fmadd_ps(swap(x), swap(scale.v), b.v, 0x00ff);
 }
 
 /// The sum of each, times `factor`.

@@ -2,8 +2,6 @@
 namespace mlxcpp::cpu {
 namespace {
 
-#define MLXCPP_INLINE inline __attribute__((always_inline))
-
 constexpr int kSegment = 16;  // times 64 columns: between two decodings of scales
 
 template <class T>
@@ -35,6 +33,10 @@ inline void scales_of_blocks(const Matrix& w, int row, int first, int n, float* 
   for (; i % kWidth; ++i) s[i] = z[i] = 0;
 }
 
+/// Blocks whose heads are read where their codes are, without a pass over all scales before.
+template <class T>
+constexpr bool kHeaded = T::kMerged && !T::kSplit;
+
 /// R rows of weights with M of activations, in steps over all columns.
 template <class T, int M, int R>
 struct Walk {
@@ -42,6 +44,7 @@ struct Walk {
   explicit Walk(const QuantisedRows& rows) : x(rows) {}
   const QuantisedRows& x;
   const uint8_t* next;  // what is fetched ahead
+  long together;        // bytes of R rows
   long x_row[M];        // where the rows of activations begin; the last may be there twice
   alignas(64) float scales[R][M][kGroups];
 
@@ -123,8 +126,49 @@ struct Walk {
 #endif
   }
 
+  /// As merged() and paired(), with the heads of the blocks: chunk `at` and the one after it, or
+  /// the last one of two rows.
+  template <bool kTwoRows>
+  MLXCPP_INLINE void headed(const uint8_t* const* from, int at, F (&acc)[R][M]) {
+#if defined(__AVX512F__)
+    if constexpr (kHeaded<T>) {
+      F of_x[M], sums[M];
+      for (int m = 0; m < M; ++m) {
+        long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + 2L * at;
+        const float *s = x.scales[kLevel<T>] + group, *t = x.sums[kLevel<T>] + group;
+        of_x[m] = scales_of_two(s, kTwoRows ? s : s + 2);
+        sums[m] = T::template head_sums<kTwoRows>(t);
+      }
+      for (int r = 0; r < R; r += kTwoRows ? 2 : 1) {
+        const uint8_t *p = from[r], *q = kTwoRows ? from[r + 1] : p;
+        Heads h = T::template heads<kTwoRows>(p, q);
+        Bytes b = kTwoRows ? T::halves_pair(p, q) : T::halves(p), low = T::low(b),
+              high = T::high(b);
+        for (int m = 0; m < M; ++m) {
+          Planes planes = planes_of<T>(x, x_row[m] + 64L * at);
+          F scale = F{h.scales} * of_x[m];
+          if constexpr (kTwoRows)
+            add_pair<T::kZeros>(acc[r][m],
+                                acc[r + 1][m],
+                                dot_pair<T::kBig>(low, high, planes),
+                                scale,
+                                {h.once},
+                                sums[m]);
+          else
+            acc[r][m] = fma(as_floats(dot_both<T::kBig>(low, high, planes)),
+                            scale,
+                            fma({h.once}, sums[m], acc[r][m]));
+        }
+      }
+    }
+#endif
+  }
+
   MLXCPP_INLINE void step(const uint8_t** p, int at, int in_segment, F (&acc)[R][M]) {
-    if constexpr (T::kMerged)
+    if constexpr (kHeaded<T>) {
+      for (int r = 0; r < R; ++r) __builtin_prefetch(p[r] + together, 0, 3);
+      headed<false>(p, at, acc);
+    } else if constexpr (T::kMerged)
       merged(p, 128, at, in_segment, acc);
     else
       chunk<0>(p, at, in_segment, acc);
@@ -143,6 +187,27 @@ struct Walk {
     next += bytes;
   }
 
+  /// Fewer than 128 columns at the end, of codings that take so many together.
+  MLXCPP_INLINE void last(const Matrix& w,
+                          const int* rows,
+                          const uint8_t* const* p,
+                          int at,
+                          int in_segment,
+                          F (&acc)[R][M]) {
+    fetch(R * kBytes / 2);
+    int columns = w.columns - 64 * at;
+    bool two = R % 2 == 0 && columns == 64;
+    if constexpr (kHeaded<T> && R % 2 == 0)
+      if (two) return headed<true>(p, at, acc);
+    if constexpr (kHeaded<T>) {
+      decode_scales(w, rows, at, at + (columns + 63) / 64, acc);
+      in_segment = 0;
+    }
+    if (two)
+      paired(p, at, in_segment, acc);
+    else
+      merged(p, columns, at, in_segment, acc);
+  }
   /// Fewer than 64 columns at the end: nothing behind them is read.
   MLXCPP_INLINE void rest(
       const uint8_t* const* p, int columns, int at, int in_segment, F (&acc)[R][M]) {
@@ -164,7 +229,7 @@ struct Walk {
   MLXCPP_INLINE void run(const Matrix& w, const int* rows, F (&out)[R][M]) {
     const uint8_t* p[R];
     F acc[R][M];
-    long together = R * w.row_bytes;
+    together = R * w.row_bytes;
     next = row_of(w, rows[0]) + (kAhead / together + 1) * together;
     for (int m = 0; m < M; ++m) x_row[m] = (long)(m < x.rows ? m : x.rows - 1) * x.padded;
     for (int r = 0; r < R; ++r) {
@@ -174,18 +239,12 @@ struct Walk {
     int full = w.columns / 64, tail = w.columns % 64, chunks = full + (tail != 0);
     for (int from = 0; from < chunks; from += kSegment) {
       int to = from + kSegment < chunks ? from + kSegment : chunks, c = from;
-      decode_scales(w, rows, from, to, acc);
+      if constexpr (!kHeaded<T>) decode_scales(w, rows, from, to, acc);
       int end = to < full ? to : full;
 #pragma GCC unroll 2
       for (; c + kChunks <= end; c += kChunks) step(p, c, c - from, acc);
       if constexpr (T::kMerged)
-        if (c < to) {
-          fetch(R * kBytes / 2);
-          if (R % 2 == 0 && w.columns - 64 * c == 64)
-            paired(p, c, c - from, acc);
-          else
-            merged(p, w.columns - 64 * c, c, c - from, acc);
-        }
+        if (c < to) last(w, rows, p, c, c - from, acc);
       if constexpr (T::kPhases == 1 && !T::kMerged)
         if (c < to) rest(p, tail, c, c - from, acc);
     }

@@ -45,12 +45,22 @@ struct NibbleBlocks : Blocks<kBytes, kOffset> {
   static Bytes low(Bytes b) { return Nibbles::low(b); }
   static Bytes high(Bytes b) { return Nibbles::high(b); }
 #if defined(__AVX512F__)
-  static Bytes halves(const uint8_t* p) { return four16<kBytes>(p + kBytes - 16); }
+  static constexpr bool kZeros = kOffset == 0;
+  static Bytes halves(const uint8_t* p) { return four16<kBytes>(p); }
   static Bytes halves_part(const uint8_t* p, int columns) {
     return some16<kBytes>(p + kBytes - 16, columns / 32);
   }
   static Bytes halves_pair(const uint8_t* p, const uint8_t* q) {
     return pair_of_two16<kBytes>(p + kBytes - 16, q + kBytes - 16);
+  }
+  template <bool kTwoRows>
+  static Heads heads(const uint8_t* p, const uint8_t* q) {
+    return heads_in<kBytes, kTwoRows, kZeros>(kTwoRows ? join32(p, q).v : load64(p).v);
+  }
+  /// What Heads::once is multiplied with, from the sums of two or four groups.
+  template <bool kTwoRows>
+  static F head_sums(const float* sums) {
+    return sums_for_heads<kOffset, kTwoRows>(sums);
   }
 #endif
 };
