@@ -129,7 +129,9 @@ inline void score_by_key(const KeyBlock& b, float* scores) {
     switch (left < kMost ? left : kMost) {
       case 1: score_by_key<1>(q, b, scores); break;
       case 2: score_by_key<2>(q, b, scores); break;
-      case 3: score_by_key<3>(q, b, scores); break;
+      case 3:
+        if constexpr (kMost > 3) score_by_key<3>(q, b, scores);
+        break;
       default: score_by_key<kMost>(q, b, scores);
     }
     q += kMost * b.k_padded, scores += kMost * kKeyBlock;
