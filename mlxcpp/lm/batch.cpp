@@ -204,12 +204,7 @@ struct Batch::Impl {
       if (r->done) continue;
       fed.push_back(r);
       longest = std::max(longest, int(tokens.size()));
-      feeds.push_back({r->cache.get(),
-                       tokens,
-                       &r->sampling,
-                       r->adapter,
-                       r->guessing.get(),
-                       r->guessing != nullptr});
+      feeds.push_back({r->cache.get(), tokens, &r->sampling, r->adapter, r->guessing.get()});
     }
     if (fed.empty()) return;
     double seconds = pass(fed, feeds);
@@ -248,7 +243,6 @@ struct Batch::Impl {
       if (tokens.empty()) return;
       bool first = !row.generates();
       if (first && !report(row)) return tell(row, row.answer.end(StopReason::cancelled));
-      if (first && row.guessing) row.guessing->begin(tokens[0].id);
       if (row.guessing) row.answer.speculated(row.guessing->stats());
       int left = int(tokens.size());
       for (auto& token : tokens) {

@@ -154,6 +154,24 @@ TEST(BatchSpeculation, counts_guesses_and_leaves_in_the_cache_what_was_given) {
   EXPECT_EQ(cache->caches.consumed()[0], int(all.size()));
 }
 
+TEST(BatchSpeculation, what_was_said_without_a_guess_is_guessed_when_it_is_said_again) {
+  std::vector<int> script;
+  for (int i = 0; i < 100; ++i) script.push_back(20 + (i + 18) % 20);  // behind three tokens: 20
+  Batch batch(std::make_shared<test::ScriptModel>(script, 288), small_tokenizer());
+  GenerateOptions o;
+  o.max_tokens = 40;
+  o.ignore_eos = true;
+  o.speculation = {.kind = DraftKind::lookup, .num_draft_tokens = 4, .adaptive = false};
+  RowId id = batch.add({{1, 2, 3}, o});
+  Taken taken;
+  taken.finish(batch);
+  auto& answer = taken.rows[id].answer;
+  ASSERT_EQ(answer.tokens.size(), 40u);
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(answer.tokens[size_t(i)], TokenId(20 + i % 20));
+  EXPECT_EQ(answer.stats.speculation.passes, 4);
+  EXPECT_EQ(answer.stats.speculation.accepted, 14);
+}
+
 TEST(BatchSpeculation, tokens_behind_the_end_are_nobody_s) {
   auto model = small_model("llama_plain");
   GenerateOptions o;

@@ -70,10 +70,7 @@ class GuessedArchitectures : public testing::TestWithParam<std::string> {
     for (auto& r : rows)
       feeds.push_back({&r->cache, r->task.prompt, &r->sampling, {}, &r->guessing});
     auto first = detail::feed(*model, feeds);
-    for (size_t i = 0; i < rows.size(); ++i) {
-      rows[i]->got = {first[i].at(0).id};
-      rows[i]->guessing.begin(rows[i]->got[0]);
-    }
+    for (size_t i = 0; i < rows.size(); ++i) rows[i]->got = {first[i].at(0).id};
     for (int pass = 0;; ++pass) {
       ASSERT_LT(pass, 200) << "it hangs";
       std::vector<GuessingRow*> going;
@@ -85,8 +82,7 @@ class GuessedArchitectures : public testing::TestWithParam<std::string> {
                          r->guessing.propose(r->cache.caches, r->left(), times),
                          &r->sampling,
                          {},
-                         &r->guessing,
-                         /*proposed=*/true});
+                         &r->guessing});
       }
       if (going.empty()) return;
       auto tokens = detail::feed(*model, feeds);

@@ -129,7 +129,7 @@ TEST_P(EveryMemory, wrong_guesses_at_any_place_leave_no_trace) {
     cache.ids = prompt;
     guessing.consumed(prompt, h);
     std::vector<TokenId> got = {want[0]};
-    guessing.begin(want[0]);
+    guessing.chosen(want[0]);
     PassTimes times;
     while (got.size() < want.size()) {
       auto fed = guessing.propose(cache.caches, int(want.size() - got.size()), times);
@@ -242,6 +242,18 @@ TEST(Guessing, a_guess_of_no_or_too_many_tokens_is_refused) {
     EXPECT_EQ(test::message_of<InputError>([&] { o.validate(100); }),
               "num_draft_tokens: out of range; expected 1 to 32, found " + std::to_string(n));
   }
+}
+
+TEST(Guessing, what_was_said_by_steps_without_a_guess_is_guessed_when_it_is_said_again) {
+  std::vector<int> script;
+  for (int i = 0; i < 100; ++i) script.push_back(20 + (i + 10) % 20);  // behind eleven tokens: 20
+  Course r = run(
+      std::make_shared<test::ScriptModel>(script, 50), guessing(DraftKind::lookup), /*steps=*/40);
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(r.tokens[size_t(i)], TokenId(20 + i % 20));
+  // Two of the second twenty show that it is the same; then there are 4 and one more in each pass.
+  EXPECT_EQ(r.stats.passes, 4);
+  EXPECT_EQ(r.stats.accepted, 14);
+  EXPECT_EQ(r.cache->ids.size(), 11u + 39u);
 }
 
 TEST(Guessing, a_pass_that_fails_leaves_an_empty_cache) {

@@ -27,8 +27,10 @@ Input padded(std::span<const Feed> feeds) {
           .lengths = std::move(lengths)};
 }
 
+bool guesses(const Feed& f) { return f.guessing && f.guessing->guesses(); }
+
 /// How many of a feed's last tokens need logits.
-int asked(const Feed& f) { return f.proposed ? f.guessing->asked() : f.sampling ? 1 : 0; }
+int asked(const Feed& f) { return guesses(f) ? f.guessing->asked() : f.sampling ? 1 : 0; }
 
 /// (B, L, D) -> (R, D): the columns that need logits, feed by feed.
 std::optional<array> asked_columns(const array& hidden, std::span<const Feed> feeds) {
@@ -47,7 +49,7 @@ std::optional<array> asked_columns(const array& hidden, std::span<const Feed> fe
 struct Outcome {
   array logits;                    // (R, V)
   std::vector<int> at;             // for each feed, its first row of them
-  std::optional<Sampled> sampled;  // of feeds that proposed nothing
+  std::optional<Sampled> sampled;  // of feeds without a guess
 
   Outcome(const array& columns, const LanguageModel& model, std::span<const Feed> feeds)
       : logits(mx::squeeze(model.logits(mx::expand_dims(columns, 1)), 1)) {
@@ -56,7 +58,7 @@ struct Outcome {
     int next = 0;
     for (auto& f : feeds) {
       at.push_back(next);
-      if (f.sampling && !f.proposed) rows.push_back(f.sampling), of.push_back(next);
+      if (f.sampling && !guesses(f)) rows.push_back(f.sampling), of.push_back(next);
       next += asked(f);
     }
     if (rows.empty()) return;
@@ -65,10 +67,10 @@ struct Outcome {
     sampled = sample(all ? logits : mx::take(logits, index, 0), rows);
   }
 
-  void add_to(std::vector<array>* wanted, bool guesses) const {
+  void add_to(std::vector<array>* wanted, bool guessed) const {
     if (sampled)
       for (auto& a : sampled->arrays()) wanted->push_back(a);
-    if (guesses) wanted->push_back(logits);
+    if (guessed) wanted->push_back(logits);
   }
 };
 
@@ -90,7 +92,7 @@ std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const
       adapters.insert(adapters.end(), size_t(asked(feeds[i])), in.adapters[i]);
     model.use_adapters(adapters);
     outcome.emplace(*columns, model, feeds);
-    outcome->add_to(&wanted, std::ranges::any_of(feeds, &Feed::proposed));
+    outcome->add_to(&wanted, std::ranges::any_of(feeds, guesses));
   } else if (wanted.empty()) {
     wanted.push_back(hidden);  // a model that keeps nothing
   }
@@ -102,7 +104,7 @@ std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const
   for (size_t i = 0; i < feeds.size(); ++i) {
     const Feed& f = feeds[i];
     array own = ops::take_columns(ops::take_row(hidden, int(i)), 0, int(f.tokens.size()), 1);
-    if (f.proposed) {
+    if (guesses(f)) {
       int from = outcome->at[i];
       tokens[i] = f.guessing->accept(ops::take_columns(outcome->logits, from, from + asked(f), 0),
                                      *f.sampling);
@@ -114,6 +116,7 @@ std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const
     if (!f.sampling) continue;
     tokens[i] = {outcome->sampled->token(sampled++)};
     f.sampling->push(tokens[i][0].id);
+    if (f.guessing) f.guessing->chosen(tokens[i][0].id);
   }
   return tokens;
 }

@@ -17,12 +17,11 @@ struct Feed {
   std::span<const TokenId> tokens;  // at least one
   SampleRow* sampling;              // of the token that follows; null: it is not asked for
   std::optional<int> adapter = {};  // absent: the one that the model has chosen
-  Guessing* guessing = nullptr;     // is told of a prompt's tokens, or else
-  bool proposed = false;            // checks those that it proposed
+  Guessing* guessing = nullptr;     // is told of the tokens, or checks the guess among them
 };
 
 /// Adds the tokens to the caches and evaluates all.  For each feed the tokens that follow: none,
-/// one, or, where it proposed some, one or more.  The rows have then been told.  When it throws,
+/// one, or, where it guessed, one or more.  The rows have then been told.  When it throws,
 /// the caches of these rows can no longer be trusted.
 std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const Feed> feeds);
 

@@ -1,5 +1,7 @@
 // One row's guesses on their way through a pass: what is fed, which are kept, what the cache holds
-// afterwards.  Whoever runs the pass does propose -> pass -> accept -> settle.
+// afterwards.  Whoever runs the pass does propose -> pass -> accept -> settle; or, where there is
+// no guess and the row is sampled within the pass like any other, propose -> pass -> consumed ->
+// chosen.
 #pragma once
 
 #include "mlxcpp/lm/sample.h"
@@ -17,12 +19,12 @@ class Guessing {
   Guessing(std::unique_ptr<Speculation> speculation, std::uint64_t seed)
       : speculation_(std::move(speculation)), uniform_(seed) {}
 
-  /// Part of a prompt that the caches consumed.
+  /// Part of a prompt that the caches consumed, or what propose() gave without a guess.
   void consumed(std::span<const TokenId> ids, const std::optional<array>& hidden) {
     speculation_->consumed(ids, hidden);
   }
-  /// The first token of the answer, chosen and not consumed.
-  void begin(TokenId first) { fed_ = {first}; }
+  /// What follows, chosen without a guess and not consumed.
+  void chosen(TokenId next) { fed_ = {next}; }
 
   /// What the next pass is to be fed: what is not in the cache yet, and a guess of at most room - 1
   /// tokens.  Good until settle().
@@ -30,6 +32,8 @@ class Guessing {
                                    int room,
                                    const PassTimes& times,
                                    const PassLoad& load = {});
+  /// Whether there is a guess in it.
+  bool guesses() const { return !guess_.ids.empty(); }
   /// How many of the last tokens of that need logits.
   int asked() const { return int(guess_.ids.size()) + 1; }
   /// From these logits (asked, V): the guesses that are kept, and one more token, which the row has
