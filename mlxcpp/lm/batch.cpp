@@ -43,7 +43,6 @@ struct Batch::Impl {
   BatchStats counts;
   RowId next_id = 1;
   std::uint64_t steps = 0;
-  std::size_t turn = 0;
   PassTimes times;
   bool idle = true;
 
@@ -299,9 +298,10 @@ struct Batch::Impl {
       if (is_taken || (!taken.empty() && !alike(*taken[0], *r)) || awaits_another(*r)) continue;
       bool fits = r->begun() || memory.fits(*r);
       candidates.push_back(r);
-      facts.push_back({r->prompt_left(), r->begun(), fits, r->overtaken});
+      int passed = taken.empty() ? r->passed : 0;  // beside others no turn is lost
+      facts.push_back({r->prompt_left(), r->begun(), fits, r->overtaken, passed});
     }
-    auto best = detail::next_prompt(facts, taken.empty() ? turn : 0);
+    auto best = detail::next_prompt(facts);
     if (!best) return nullptr;
     Row* row = candidates[*best];
     if (!row->begun()) begin(*row, queue);
@@ -350,7 +350,8 @@ struct Batch::Impl {
       sizes.push_back(n);
     }
     if (group.empty()) return;
-    ++turn;
+    for (Row* r : queue) ++r->passed;
+    for (Row* r : group) r->passed = 0;
     prefill_rows(group, sizes);
   }
 

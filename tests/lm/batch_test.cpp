@@ -73,20 +73,22 @@ TEST(Batch, computes_all_running_rows_in_one_pass) {
   for (auto& [id, row] : taken.rows) EXPECT_EQ(row.answer.tokens.size(), 2u);
 }
 
-TEST(Batch, a_short_prompt_does_not_wait_for_a_long_one) {
-  auto model = saying("abcdefgh");
-  auto batch = batch_of(model, in_chunks_of(4));
-  RowId long_one = batch.add({std::vector<TokenId>(400, 3), {.max_tokens = 1}});
-  Taken taken;
-  taken.step(batch);
-  taken.step(batch);
-  RowId short_one = batch.add({kPrompt, {.max_tokens = 1}});
-  taken.step(batch);
-  EXPECT_TRUE(taken.rows[short_one].ended());
-  EXPECT_EQ(taken.rows.count(long_one), 0u);
-  taken.finish(batch);
-  EXPECT_TRUE(taken.rows[long_one].ended());
-  for (int n : model->pass_lengths) EXPECT_LE(n, 4);
+TEST(Batch, a_short_prompt_does_not_wait_for_a_long_one_whenever_it_comes) {
+  for (int chunks = 1; chunks <= 8; ++chunks) {
+    SCOPED_TRACE(chunks);
+    auto model = saying("abcdefgh");
+    auto batch = batch_of(model, in_chunks_of(4));
+    RowId long_one = batch.add({std::vector<TokenId>(400, 3), {.max_tokens = 1}});
+    Taken taken;
+    for (int i = 0; i < chunks; ++i) taken.step(batch);
+    RowId short_one = batch.add({kPrompt, {.max_tokens = 1}});
+    taken.step(batch);
+    EXPECT_TRUE(taken.rows[short_one].ended());
+    EXPECT_EQ(taken.rows.count(long_one), 0u);
+    taken.finish(batch);
+    EXPECT_TRUE(taken.rows[long_one].ended());
+    for (int n : model->pass_lengths) EXPECT_LE(n, 4);
+  }
 }
 
 TEST(Batch, a_long_prompt_is_not_starved_by_short_ones) {

@@ -29,7 +29,7 @@ struct Row {
   std::uint64_t reserved = 0;          // bytes ...
   int reserved_tokens = 0;             // ... for so many tokens; 0: not begun
   std::uint64_t stepped = 0;           // when it had its last token
-  int overtaken = 0, cached = 0;
+  int overtaken = 0, passed = 0, cached = 0;
   bool paused = false, cancelled = false, done = false;
   bool failed = false, stored = false;  // stored: its cache comes from the store, and goes there
   std::vector<PromptCut> cuts = {};     // those to come

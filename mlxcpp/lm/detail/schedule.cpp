@@ -5,12 +5,12 @@
 namespace mlxcpp::lm::detail {
 namespace {
 
-constexpr std::size_t kTurns = 4;
+constexpr int kTurns = 3;
 constexpr int kPatience = 16;
 
 }  // namespace
 
-std::optional<std::size_t> next_prompt(std::span<const Waiting> prompts, std::size_t turn) {
+std::optional<std::size_t> next_prompt(std::span<const Waiting> prompts) {
   bool closed = std::any_of(prompts.begin(), prompts.end(), [](const Waiting& w) {
     return !w.begun && !w.fits && w.overtaken >= kPatience;
   });
@@ -18,8 +18,8 @@ std::optional<std::size_t> next_prompt(std::span<const Waiting> prompts, std::si
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const Waiting& w = prompts[i];
     if (!w.begun && (closed || !w.fits)) continue;
+    if (!best && w.passed >= kTurns) return i;
     if (!best || w.left < prompts[*best].left) best = i;
-    if (turn % kTurns == kTurns - 1) break;
   }
   return best;
 }
