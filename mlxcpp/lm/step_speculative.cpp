@@ -1,10 +1,9 @@
 // Stepper with guesses: one pass over the last token and what may follow it.
-#include "mlxcpp/lm/detail/guessing.h"
+#include "mlxcpp/lm/detail/feed.h"
 #include "mlxcpp/lm/detail/memory.h"
 #include "mlxcpp/lm/step.h"
 
 #include <mlx/memory.h>
-#include <mlx/transforms.h>
 
 #include <chrono>
 #include <utility>
@@ -32,23 +31,9 @@ void Stepper::guess_and_check(int room) {
   auto fed = guessing_->propose(cache_->caches, room, times_);
   int length = int(fed.size());
   auto start = std::chrono::steady_clock::now();
-  array h = hidden(array(fed.data(), {1, length}, mx::uint32));
-  array scores = logits(h, guessing_->asked());
-  if (guessing_->guesses()) {
-    auto all = cache_->caches.arrays();
-    all.push_back(scores);
-    mx::eval(all);
-    auto tokens = guessing_->accept(scores, row_);
-    guessing_->settle(*cache_, h);
-    ready_.assign(tokens.begin(), tokens.end());
-  } else {  // as fast as a step that can not guess
-    Sampled sampled = sample(scores);
-    mx::eval(to_evaluate(sampled));
-    cache_->ids.insert(cache_->ids.end(), fed.begin(), fed.end());
-    guessing_->consumed(fed, h);
-    ready_.push_back(take(sampled));
-    guessing_->chosen(ready_.back().id);
-  }
+  detail::Feed feed{cache_.get(), fed, &row_, {}, guessing_.get()};
+  auto tokens = detail::feed(*model_, {&feed, 1});
+  ready_.assign(tokens[0].begin(), tokens[0].end());
   times_.add(length,
              std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   if (++steps_ % detail::kClearEvery == 0) mx::clear_cache();
