@@ -78,7 +78,7 @@ class Job {
 
   void run() const {
     int threads = Pool::instance().threads(), n = count();
-    if (threads == 1 || nanoseconds() < 6e3) {
+    if (threads == 1 || nanoseconds() < 6e3) {  // less is not worth waiting for others
       for (int i = 0; i < n; ++i) whole(tile(i));
     } else if (n >= 4 * threads) {
       Pool::instance().run(n, [&](int i) { whole(tile(n - 1 - i)); });  // the longest first

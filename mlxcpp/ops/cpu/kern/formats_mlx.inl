@@ -6,6 +6,8 @@
 //   kMerged    the tier multiplies 128 columns together, whose codes are halves of bytes:
 //              halves() gives these bytes, halves_part() of fewer columns, halves_pair() of 64
 //              columns of two rows, low() and high() codes
+//              Those of blocks, which are not kSplit, have their scales read with the codes:
+//              heads() gives these, head_sums() what goes with them; kZeros, blocks have zeros
 //   codes<i>   the codes of the i-th 64 columns of a step
 //   scales     of n groups from `first` on, at most kWidth; zeros, or what is finite, beyond them.
 //              Blocks of 256 columns have block_scales instead, of one of them

@@ -214,19 +214,24 @@ inline __m512i look_up_16(const uint8_t* codes, __m512i table) {
   return _mm512_permutexvar_epi16(v, table);
 }
 
+/// What the sixteen codes of a group stand for.
+MLXCPP_INLINE __m512i affine4_table(__m512 scale, __m512 zero) {
+  const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  __m512 t = _mm512_fmadd_ps(codes, scale, zero);
+  return _mm512_castsi256_si512((__m256i)_mm512_cvtneps_pbh(t));
+}
+
 template <Number T, int Group>
 inline void decode_affine4(const Matrix& w, int row, int column, int count, char* out) {
   const uint8_t* p = (const uint8_t*)w.data + (long)row * w.row_bytes + column / 2;
   const char* scales = (const char*)w.scales + (long)row * w.scale_row_bytes;
   const char* zeros = (const char*)w.zeros + (long)row * w.scale_row_bytes;
-  const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   _mm_prefetch((const char*)p + kHalfPiece, _MM_HINT_T0);
   _mm_prefetch((const char*)p + kHalfPiece + 64, _MM_HINT_T0);
   int g = column / Group, end = (column + count) / Group;
 #pragma GCC unroll 4
   for (; g < end; ++g) {
-    __m512 t = _mm512_fmadd_ps(codes, broadcast<T>(scales, g), broadcast<T>(zeros, g));
-    __m512i table = _mm512_castsi256_si512((__m256i)_mm512_cvtneps_pbh(t));
+    __m512i table = affine4_table(broadcast<T>(scales, g), broadcast<T>(zeros, g));
 #pragma GCC unroll 4
     for (int s = 0; s < Group / 32; ++s, p += 16, out += kHalfTile)
       _mm512_store_si512(out, look_up_16(p, table));

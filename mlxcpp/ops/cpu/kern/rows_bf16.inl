@@ -63,7 +63,7 @@ struct HalfRow {
   template <int i>
   MLXCPP_INLINE Halves at() const {
     int g = group + i * T::kPer;
-    if constexpr (T::kMerged && T::kPhases == 1 && !T::kSplit)
+    if constexpr (kHeaded<T>)
       return two_blocks<T>(p + kBytes / 2 - 16, codes_of_book<T>(), halves_shifts(), s + g, z + g);
     else if constexpr (kIsAffine4<T>)
       return affine4(p, s + g, z + g);
@@ -79,11 +79,7 @@ struct HalfRow {
 
  private:
   static MLXCPP_INLINE Halves affine4(const uint8_t* p, const float* s, const float* z) {
-    const __m512 codes = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load16(kPlain)));
-    auto table = [&](int g) {
-      __m512 t = _mm512_fmadd_ps(codes, _mm512_set1_ps(s[g]), _mm512_set1_ps(z[g]));
-      return _mm512_castsi256_si512((__m256i)_mm512_cvtneps_pbh(t));
-    };
+    auto table = [&](int g) { return affine4_table(_mm512_set1_ps(s[g]), _mm512_set1_ps(z[g])); };
     __m512i one = table(0), two = T::kPer == 2 ? table(1) : one;
     return {look_up_16(p, one), look_up_16(p + 16, two)};
   }
@@ -196,7 +192,6 @@ struct FewWalk {
           for (int r = 0; r < R; ++r) h[r] = from[r].rest(n);
           multiply(h, x, acc);
         }
-      if (HalfRow<T>::kSpan == 1 << 30) break;
     }
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
@@ -210,7 +205,8 @@ inline void few_outputs(const Matrix& w, const char* x, int from, int to, float*
   int count = to - from,
       part = few_columns(M, w.columns, HalfRow<T>::kBytes * 64 / HalfRow<T>::kBlock);
   long bytes = w.row_bytes * (part < w.columns ? part : w.columns) / w.columns;
-  // Whole rows are read in the order of memory, so that the first cache's prefetcher follows.
+  // Whole rows are read in the order of memory: the first cache's prefetcher follows.  Stretches
+  // are not, so they are fetched into it.
   bool near = part < w.columns;
   int far = (int)((near ? 3072 : 8192) / (bytes > 0 ? bytes : 1)) + 1;  // rows fetched ahead
   far = (far + R - 1) / R * R;
