@@ -1,7 +1,5 @@
 #include "apps/bench/work.h"
 
-#include "mlxcpp/ops/device.h"
-
 #include <algorithm>
 #include <string_view>
 
@@ -35,10 +33,7 @@ int seen(const ops::KvLayout& kv, int tokens) {
 }  // namespace
 
 Workload::Workload(const lm::LanguageModel& model, int heads, int experts)
-    : weight_bytes_(model.nbytes()),
-      layout_(model.layout()),
-      heads_(heads),
-      number_bytes_(ops::on_cpu() ? 4 : 2) {
+    : weight_bytes_(model.nbytes()), layout_(model.layout()), heads_(heads) {
   const auto& manifest = model.manifest();
   auto makes_logits = [&](const ops::WeightData& w) {
     return w.value->ndim() == 2 && w.outputs() == model.vocab_size();
@@ -73,7 +68,8 @@ double Workload::cache_bytes(int tokens) const {
   double n = 0;
   for (auto& layer : layout_)
     for (auto& kv : layer.kv)
-      n += double(kv.heads) * (kv.k_dim + kv.v_dim) * number_bytes_ * seen(kv, tokens);
+      n +=
+          double(kv.heads) * (kv.k_dim + kv.v_dim) * lm::kv_number_bytes(kv, {}) * seen(kv, tokens);
   return n;
 }
 

@@ -39,7 +39,7 @@ class Workload {
   double dense_bytes_ = 0, expert_bytes_ = 0, expert_share_ = 1;
   double dense_products_ = 0, expert_products_ = 0, head_products_ = 0;
   lm::CacheLayout layout_;
-  int heads_, number_bytes_;
+  int heads_;
 };
 
 }  // namespace mlxcpp::apps::bench

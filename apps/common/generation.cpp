@@ -140,10 +140,12 @@ void add_cache_flags(CLI::App& app, GenerationFlags& f) {
                  f.max_kv_size,
                  "Remembers the first 4 and the last tokens, this many in all")
       ->group(kGroup);
-  app.add_option("--kv-bits",
-                 f.kv_bits,
-                 "Packs keys and values into so many bits each: 2, 3, 4, 5, 6 or 8; two numbers: "
-                 "keys, then values (0: not packed)")
+  app.add_option(
+         "--kv-bits",
+         f.kv_bits,
+         "Keeps keys and values in so many bits each: 2, 3, 4, 5, 6 or 8, packed; two numbers: "
+         "keys, then values (0: not packed); 16 or 32: float16, the default on CPUs, or "
+         "float32")
       ->type_name("N[,N]")
       ->delimiter(',')
       ->expected(1, 2)

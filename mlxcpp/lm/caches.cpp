@@ -23,9 +23,13 @@ namespace {
 }  // namespace
 
 void KvQuant::validate() const {
-  auto known = [](int bits) { return bits == 0 || (bits >= 2 && bits <= 8 && bits != 7); };
-  if (!known(k_bits)) refuse("kv_bits", "0, 2, 3, 4, 5, 6 or 8", k_bits);
-  if (!known(v_bits)) refuse("kv_bits", "0, 2, 3, 4, 5, 6 or 8", v_bits);
+  auto packed = [](int bits) { return bits == 0 || (bits >= 2 && bits <= 8 && bits != 7); };
+  auto known = [&](int bits, int other) {
+    return packed(bits) || ((bits == 16 || bits == 32) && other == bits);
+  };
+  constexpr const char* kKnown = "0, 2, 3, 4, 5, 6 or 8, or 16 or 32 of both";
+  if (!known(k_bits, v_bits)) refuse("kv_bits", kKnown, k_bits);
+  if (!known(v_bits, k_bits)) refuse("kv_bits", kKnown, v_bits);
   if (group_size != 32 && group_size != 64 && group_size != 128)
     refuse("kv_group_size", "32, 64 or 128", group_size);
   if (start < 0) refuse("quantized_kv_start", "0 or more", start);

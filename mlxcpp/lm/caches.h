@@ -25,6 +25,9 @@ struct CacheOptions {
   void validate() const;  ///< throws InputError naming the field
 };
 
+/// Bytes of each number of a key or value that is not packed.
+int kv_number_bytes(const ops::KvLayout& layout, const KvQuant& quant);
+
 /// What one layer holds, in the classes and the order of mlx-lm's `state` (0.32.2):
 /// KVCache [keys, values] {offset}; RotatingKVCache [keys, values] {offset, keep, max_size, _idx};
 /// ChunkedKVCache [keys, values] {offset, chunk_size, start_position}; QuantizedKVCache [keys,

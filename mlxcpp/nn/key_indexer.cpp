@@ -52,7 +52,7 @@ ops::ChosenKeys KeyIndexer::operator()(const array& x,
 }
 
 ops::KvLayout KeyIndexer::layout() const {
-  return {.heads = 1, .k_dim = k.w->outputs(), .v_dim = k.w->outputs()};
+  return {.heads = 1, .k_dim = k.w->outputs(), .v_dim = k.w->outputs(), .whole = true};
 }
 
 }  // namespace mlxcpp::nn

@@ -77,7 +77,8 @@ array LatentAttention::attend(const array& x,
 }
 
 ops::LayerLayout LatentAttention::layout() const {
-  return {.kv = {{.heads = 1, .k_dim = up.up_k->outputs(), .v_dim = rope.dims}}, .states = {}};
+  return {.kv = {{.heads = 1, .k_dim = up.up_k->outputs(), .v_dim = rope.dims, .whole = true}},
+          .states = {}};
 }
 
 void split_kv_b(WeightMap& w, const Scope& attention, const LatentShape& c) {

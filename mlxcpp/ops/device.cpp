@@ -11,6 +11,8 @@ bool on_cpu() { return mx::default_device().type == mx::Device::cpu; }
 
 bool own_kernels() { return on_cpu() && cpu::enabled(); }
 
+bool may_round() { return own_kernels() && !cpu::machine().deterministic; }
+
 mx::Dtype activation_dtype(mx::Dtype stored) {
   bool half = stored == mx::float16 || stored == mx::bfloat16;
   return half && on_cpu() ? mx::float32 : stored;

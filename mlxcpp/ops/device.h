@@ -14,6 +14,10 @@ bool on_cpu();
 /// not "mlx".  Weights may then stay in the blocks of a GGUF file.
 bool own_kernels();
 
+/// True where numbers may be rounded for speed as our own kernels do it: not with
+/// MLXCPP_DETERMINISTIC=1.
+bool may_round();
+
 /// The dtype in which a model computes whose parameters are stored as `stored`: float32 on the CPU,
 /// where MLX's half types accumulate in half precision (quantized_matmul errs by 3 to 11 %);
 /// elsewhere the stored one.

@@ -17,18 +17,23 @@ struct Kept {
   int first = 0, last = 0;
 };
 
-/// Keys or values, (B, K, columns, size): as they are, or packed by mx::quantize.
+/// Keys or values, (B, K, columns, size): as they are, float32 rounded to float16, or packed by
+/// mx::quantize.
 struct KvNumbers {
   array values;  // (B, K, columns, size), or uint32 (..., size * bits / 32)
   std::optional<array> scales = {}, zeros = {};  // (B, K, columns, size / group_size)
-  int bits = 0, group_size = 0;                  // bits 0: not packed
+  int bits = 0, group_size = 0;                  // bits 0: as they are; 16: rounded
 
   KvNumbers(array dense) : values(std::move(dense)) {}  // NOLINT: an array is numbers
-  /// Packs (B, K, columns, size); bits 0: leaves it.
-  static KvNumbers of(const array& dense, int bits, int group_size);
+  /// Packs (B, K, columns, size); 16 bits: rounds float32, leaves others; 0: leaves it.
+  static KvNumbers of(const array& dense, int bits, int group_size = 0);
   int columns() const { return values.shape(2); }
   int size() const { return scales ? scales->shape(3) * group_size : values.shape(3); }
-  mx::Dtype dtype() const { return scales ? scales->dtype() : values.dtype(); }
+  bool rounded() const { return bits == 16; }
+  /// Of what the numbers stand for.
+  mx::Dtype dtype() const {
+    return scales ? scales->dtype() : rounded() ? mx::float32 : values.dtype();
+  }
   array dense() const;
   std::vector<array> arrays() const;
   /// The same with each array replaced: f(array) -> array.
@@ -86,6 +91,7 @@ struct KvView {
 struct KvLayout {
   int heads, k_dim, v_dim, window = 0;
   bool chunked = false;
+  bool whole = false;  // read as arrays, too, by operations that want them in their own dtype
 };
 /// What one layer keeps.  States: shapes without the row axis.
 struct LayerLayout {
@@ -96,7 +102,7 @@ struct LayerLayout {
 /// Room in the store of one row for the tokens of a pass, which a kernel writes itself.
 struct KvRoom {
   std::vector<KvPiece> before;  // columns that are only read
-  array k, v;                   // then these: (1, K, columns, dk), (1, K, columns, dv), float32
+  KvNumbers k, v;               // then these, float32 or rounded: not packed
 
   struct Sight {
     int column = 0;                   // of k and v, where the first token goes; the others follow
@@ -112,7 +118,7 @@ class KvStore {
   virtual ~KvStore() = default;
   virtual KvView append(const array& k, const array& v, std::shared_ptr<const Rows> rows) = 0;
 
-  /// Instead of append, float32: the rows' storage, to be written in place; fill() gives it back,
+  /// Instead of append of float32: the rows' storage, to be written in place; fill() gives it back,
   /// or nothing has happened.  Empty where the tokens do not go to columns in a row.
   virtual std::vector<KvRoom> room(const Rows&) { return {}; }
   /// k and v of each room.

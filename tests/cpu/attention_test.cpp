@@ -2,6 +2,7 @@
 // other.
 #include "mlxcpp/ops/cpu/attention.h"
 
+#include "mlxcpp/ops/cpu/elementwise.h"
 #include "tests/cpu/tiers.h"
 
 #include <gtest/gtest.h>
@@ -31,6 +32,7 @@ struct Given {
   Floats q, k, v, out, sinks;
   std::vector<int> offsets, ends, index, spans;
   std::vector<unsigned char> allowed;
+  std::vector<unsigned short> k_half, v_half;  // instead of k and v, which are the same numbers
 
   Given(int rows, int heads, int kv_heads, int queries, int keys, int k_size, int v_size) {
     int room = keys + 3;
@@ -55,6 +57,17 @@ struct Given {
     a.out_token = long(heads) * v_size;
   }
 
+  /// Keys and values become float16.
+  void round() {
+    auto rounded = [](Floats& x) {
+      std::vector<unsigned short> y(x.size());
+      to_half(x.data(), long(x.size()), y.data());
+      std::transform(y.begin(), y.end(), x.begin(), test::half_value);
+      return y;
+    };
+    k_half = rounded(k), v_half = rounded(v);
+  }
+
   Floats run() { return run({a.keys}); }
 
   /// Row by row, the keys cut into pieces of so many; what is left is the last one.
@@ -67,7 +80,7 @@ struct Given {
     for (int b = 0; b < a.rows; ++b) {
       for (size_t i = 0, from = 0; int(from) < a.keys; ++i) {
         int n = std::min(i < cuts.size() ? cuts[i] : a.keys, a.keys - int(from));
-        pieces[b].push_back({piece(k, a.k, b, long(from)), piece(v, a.v, b, long(from)), n});
+        pieces[b].push_back(piece(b, int(from), n));
         from += n;
       }
       rows.push_back({.pieces = pieces[b].data(),
@@ -84,10 +97,15 @@ struct Given {
     attention(a);
     return out;
   }
-  static KeyNumbers piece(const Floats& x, const Heads& strides, int row, long from) {
-    return {.data = x.data() + row * strides.row + from * strides.token,
-            .head = strides.head,
-            .token = strides.token};
+  /// Of a row, from key `from` on.
+  KeyPiece piece(int row, int from, int n) const {
+    auto numbers = [&](auto& x, auto& half, const Heads& strides, int size) -> KeyNumbers {
+      long at = row * strides.row + from * strides.token;
+      if (!half.empty())
+        return KeyNumbers::half(half.data() + at, strides.head, strides.token, size);
+      return {.data = x.data() + at, .head = strides.head, .token = strides.token};
+    };
+    return {numbers(k, k_half, a.k, a.k_size), numbers(v, v_half, a.v, a.v_size), n};
   }
 
   bool sees(int row, int query, int column) const {
@@ -188,6 +206,8 @@ TEST(CpuAttention, equals_the_loop_at_every_shape) {
   for (auto& s : kShapes) {
     Given g(s.rows, s.heads, s.kv_heads, s.queries, s.keys, s.k_size, s.v_size);
     check(g, text(s));
+    g.round();
+    check(g, text(s) + "in float16");
   }
 }
 
@@ -334,11 +354,14 @@ TEST(CpuAttention, does_not_depend_on_how_keys_are_cut) {
   for (auto tier : test::tiers()) {
     use({.tier = tier, .threads = 2});
     for (int queries : {1, 50}) {
-      Given g(2, 6, 2, queries, 700, 40, 24);
-      auto whole = g.run();
-      for (auto& cuts : std::vector<std::vector<int>>{
-               {256, 256}, {1, 2, 3}, {100, 200, 300}, {255, 2, 255}, {512}, {690, 1, 1}})
-        EXPECT_EQ(g.run(cuts), whole) << name_of(tier) << ", " << queries << " queries";
+      for (int half : {0, 1}) {
+        Given g(2, 6, 2, queries, 700, half ? 64 : 40, 24);
+        if (half) g.round();
+        auto whole = g.run();
+        for (auto& cuts : std::vector<std::vector<int>>{
+                 {256, 256}, {1, 2, 3}, {100, 200, 300}, {255, 2, 255}, {512}, {690, 1, 1}})
+          EXPECT_EQ(g.run(cuts), whole) << name_of(tier) << ", " << queries << " queries";
+      }
     }
   }
   use(Settings::read());
@@ -352,9 +375,7 @@ TEST(CpuAttention, reads_rows_of_different_lengths) {
     q.insert(q.end(), shorter.q.begin(), shorter.q.end());
     std::vector<KeyPiece> pieces;
     std::vector<RowKeys> rows;
-    for (auto* g : {&longer, &shorter})
-      pieces.push_back(
-          {Given::piece(g->k, g->a.k, 0, 0), Given::piece(g->v, g->a.v, 0, 0), g->a.keys});
+    for (auto* g : {&longer, &shorter}) pieces.push_back(g->piece(0, 0, g->a.keys));
     for (size_t b = 0; b < 2; ++b)
       rows.push_back({.pieces = &pieces[b],
                       .count = 1,

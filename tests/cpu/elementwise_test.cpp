@@ -56,6 +56,41 @@ TEST(CpuNorms, equal_the_formula_at_every_size) {
   });
 }
 
+TEST(CpuHalves, are_the_nearest_and_even_where_two_are_as_near) {
+  on_every_tier([](const std::string& tier) {
+    auto rounded = [](const Floats& x) {
+      std::vector<unsigned short> y(x.size());
+      to_half(x.data(), long(x.size()), y.data());
+      return y;
+    };
+    Floats all, middles, above, below;
+    for (unsigned h = 0; h < 0x7c00; ++h) {
+      float here = test::half_value(h);
+      float next = h == 0x7bff ? 65536 : test::half_value(h + 1);
+      all.push_back(here), middles.push_back((here + next) / 2);
+      below.push_back(std::nextafter(middles.back(), 0.f));
+      above.push_back(std::nextafter(middles.back(), kInfinity));
+    }
+    all.push_back(kInfinity);
+    auto same = rounded(all), even = rounded(middles), down = rounded(below), up = rounded(above);
+    for (unsigned h = 0; h < 0x7c00; ++h) {
+      ASSERT_EQ(same[h], h) << tier;
+      ASSERT_EQ(even[h], h + (h & 1)) << tier;
+      ASSERT_EQ(down[h], h) << tier;
+      ASSERT_EQ(up[h], h + 1) << tier;
+    }
+    EXPECT_EQ(same.back(), 0x7c00) << tier;
+    auto odd = rounded({-1.5f, -0.f, 1e30f, -1e30f, kNan, 1e-30f, -3e-8f});
+    EXPECT_EQ(odd[0], 0xbe00) << tier;
+    EXPECT_EQ(odd[1], 0x8000) << tier;
+    EXPECT_EQ(odd[2], 0x7c00) << tier;
+    EXPECT_EQ(odd[3], 0xfc00) << tier;
+    EXPECT_TRUE(std::isnan(test::half_value(odd[4]))) << tier;
+    EXPECT_EQ(odd[5], 0) << tier;
+    EXPECT_EQ(odd[6], 0x8001) << tier;
+  });
+}
+
 TEST(CpuNorms, add_first_and_keep_the_sum) {
   on_every_tier([](const std::string& tier) {
     for (int size : kSizes) {

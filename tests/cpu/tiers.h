@@ -46,6 +46,15 @@ inline std::vector<float> normal(size_t n, unsigned seed) {
   return v;
 }
 
+/// What the 16 bits of a float16 stand for, by its definition.
+inline float half_value(unsigned bits) {
+  int exponent = int(bits >> 10 & 31), mantissa = int(bits & 1023);
+  double size = exponent == 31 ? (mantissa ? std::nan("") : INFINITY)
+                : exponent     ? std::ldexp(1024 + mantissa, exponent - 25)
+                               : std::ldexp(mantissa, -24);
+  return float(bits >> 15 ? -size : size);
+}
+
 /// Root mean square of the difference over that of what is expected.
 inline double relative_rms(const std::vector<float>& found, const std::vector<double>& expected) {
   double difference = 0, size = 0;

@@ -1,5 +1,6 @@
 // What caches take of memory, what they share, what they refuse.
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/ops/cpu/features.h"
 #include "mlxcpp/ops/device.h"
 #include "tests/lm/cache_batch.h"
 
@@ -33,6 +34,32 @@ TEST(Cache, takes_at_once_what_was_announced) {
   EXPECT_EQ(b.caches.nbytes(), 1024 * token);
   for (int i = 0; i < 3; ++i) b.add({some(random, 330)});
   EXPECT_EQ(b.caches.nbytes(), 1024 * token);
+}
+
+TEST(Cache, that_rounds_takes_half) {
+  std::mt19937 random(1);
+  for (int window : {0, 300}) {
+    Batch b(Kind{"rounded", window, {.quant = {.k_bits = 16, .v_bits = 16}}}, 1);
+    b.add({some(random, 200)});
+    b.add({some(random, 1)});
+    EXPECT_EQ(b.caches.nbytes(), 256u * kHeads * (1 + kNames) * 2);
+  }
+}
+
+/// Who compares numbers, or asks for it, has none rounded.
+TEST(Cache, rounds_unless_asked_not_to) {
+  auto settings = cpu::Settings::read();
+  for (bool deterministic : {false, true}) {
+    settings.deterministic = deterministic;
+    cpu::use(settings);
+    bool rounds = ops::own_kernels() && !deterministic;
+    for (auto [bits, bytes] : {std::pair{0, rounds ? 2u : 4u}, {16, 2u}, {32, 4u}}) {
+      Batch b(Kind{"plain", 0, {.quant = {.k_bits = bits, .v_bits = bits}}}, 1);
+      b.add({{1, 2}});
+      EXPECT_EQ(b.caches.nbytes(), 256 * kHeads * (1 + kNames) * bytes) << bits;
+    }
+  }
+  cpu::use(cpu::Settings::read());
 }
 
 TEST(Cache, that_packs_sees_a_long_row_whole_and_takes_less) {
@@ -291,6 +318,9 @@ TEST(CacheOptions, out_of_range_name_the_field) {
   EXPECT_TRUE(message({.max_kv_size = 4, .keep = 4}).starts_with("max_kv_size:"));
   EXPECT_EQ(message({.max_kv_size = 5, .keep = 4}), "");
   EXPECT_TRUE(message({.quant = {.k_bits = 7}}).starts_with("kv_bits:"));
+  EXPECT_TRUE(message({.quant = {.k_bits = 16}}).starts_with("kv_bits:"));
+  EXPECT_TRUE(message({.quant = {.k_bits = 8, .v_bits = 32}}).starts_with("kv_bits:"));
+  EXPECT_EQ(message({.quant = {.k_bits = 16, .v_bits = 16}}), "");
   EXPECT_TRUE(message({.quant = {.v_bits = -1}}).starts_with("kv_bits:"));
   EXPECT_TRUE(message({.quant = {.v_bits = 8, .group_size = 48}}).starts_with("kv_group_size:"));
   EXPECT_TRUE(message({.quant = {.v_bits = 8, .start = -1}}).starts_with("quantized_kv_start:"));

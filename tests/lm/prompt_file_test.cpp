@@ -250,7 +250,7 @@ TEST_P(ChosenFile, holds_the_caches_that_were_chosen) {
       EXPECT_TRUE(mx::array_equal(*saved[i].arrays[k], *read[i].arrays[k]).item<bool>());
   }
   // What is newest is not packed yet, but in the file.
-  float most = chosen.options.quant.on() ? 0.5f : kLogits;
+  float most = chosen.options.quant.packs() ? 0.5f : kLogits;
   for (int token : rows.ids("tokens"))
     EXPECT_LT(test::relative_difference(test::forward(*model, again->caches, {token}),
                                         test::forward(*model, prompt->caches, {token})),

@@ -86,7 +86,7 @@ ops::KvPart PlainKv::append(const array& k, const array& v, int offset) {
   if (n == 0) return part(k, v);
   bool grows = !packs(offset) || (ops::own_kernels() && n <= kStep);
   if (packs(offset)) pack_segments(!grows || !fits(n));
-  KvPair fresh = grows ? KvPair{k, v} : packed(k, v);
+  KvPair fresh = grows ? unpacked(k, v) : packed(k, v);
   if (!fits(n) || is_packed(*held_.back().segment) == grows) begin_segment(fresh, n);
   auto& [segment, count] = held_.back();
   *segment = written_at(*segment, fresh, count);
@@ -106,7 +106,7 @@ std::optional<ops::KvRoom> PlainKv::room(int offset, int tokens) {
   filling_ = tokens;
   if (tokens && !fits(tokens)) begin_segment(blank(0), tokens);
   KvPair tail = held_.empty() ? blank(0) : *held_.back().segment;
-  ops::KvRoom room{.before = {}, .k = tail.k.values, .v = tail.v.values, .sight = {}};
+  ops::KvRoom room{.before = {}, .k = tail.k, .v = tail.v, .sight = {}};
   for (size_t i = 0; i + 1 < held_.size(); ++i)
     if (auto& h = held_[i]; h.count) room.before.emplace_back(h.segment->k, h.segment->v, h.count);
   if (!held_.empty()) room.sight.column = held_.back().count;
@@ -117,7 +117,7 @@ std::optional<ops::KvRoom> PlainKv::room(int offset, int tokens) {
 void PlainKv::fill(const array& k, const array& v) {
   if (held_.empty()) return;
   auto& [segment, count] = held_.back();
-  *segment = {k, v};
+  *segment = refilled(*segment, k, v);
   count += std::exchange(filling_, 0);
 }
 
@@ -167,6 +167,7 @@ int PlainKv::set_state(const CacheState& s) {
   if (saved.kv && consumed) {
     KvPair kv =
         take_columns(*saved.kv, 0, consumed).map([](const array& x) { return mx::contiguous(x); });
+    if (!packed_) kv = unpacked(kv.k.values, kv.v.values);
     held_.push_back({std::make_shared<KvPair>(std::move(kv)), consumed});
   }
   return consumed;

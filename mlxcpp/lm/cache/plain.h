@@ -33,7 +33,7 @@ class PlainKv final : public CacheStore {
     int count;  // of its columns
   };
   int size() const;
-  bool packs(int offset) const { return quant_.on() && (packed_ || offset >= quant_.start); }
+  bool packs(int offset) const { return quant_.packs() && (packed_ || offset >= quant_.start); }
   bool fits(int tokens) const;
   int columns_for(int tokens) const;
   void begin_segment(const KvPair& like, int tokens);

@@ -57,28 +57,26 @@ ops::KvPart RotatingKv::seen_in_order(int columns) const {
 
 ops::KvPart RotatingKv::append(const array& k, const array& v, int offset) {
   int n = k.shape(2), end = offset + n;
-  if (n > 0 && quant_.on() && !packed_ && offset >= quant_.start) pack();
+  if (n > 0 && quant_.packs() && !packed_ && offset >= quant_.start) pack();
   if (n == 0) {
     if (!kv_) return {.pieces = {{k, v}}};
     if (end <= size_) return seen_in_order(end);
     return {.pieces = {{kv_->k, kv_->v}}, .key_index = row_of(tokens_after(end)), .kept = kept()};
   }
-  KvPair fresh = packed_ ? packed(k, v) : KvPair{k, v};
+  KvPair fresh = packed_ ? packed(k, v) : unpacked(k, v);
   return end <= size_ ? append_in_order(fresh, offset, end)
          : n == 1     ? overwrite_oldest(fresh, offset)
                       : append_and_turn(fresh, offset);
 }
 
 std::optional<ops::KvRoom> RotatingKv::room(int offset, int tokens) {
-  if (packed_ || (quant_.on() && offset >= quant_.start)) return {};
+  if (packed_ || (quant_.packs() && offset >= quant_.start)) return {};
   if (kv_ && kv_->k.dtype() != mx::float32) return {};
   int end = offset + tokens;
   if (end > size_ && tokens > 1) return {};  // a chunk reads what it takes the place of
-  KvPair whole = blank(0);
-  filling_ = tokens > 0;
-  if (filling_) grow(whole, std::min(size_, rounded_up(end)));
-  if (kv_) whole = *kv_;
-  ops::KvRoom room{.before = {}, .k = whole.k.values, .v = whole.v.values, .sight = {}};
+  if (tokens > 0) grow(blank(0), std::min(size_, rounded_up(end)));
+  KvPair whole = kv_ ? *kv_ : blank(0);
+  ops::KvRoom room{.before = {}, .k = whole.k, .v = whole.v, .sight = {}};
   room.sight.seen = std::min(end, size_);
   room.sight.column = column_of(offset);
   if (end > size_) {
@@ -89,8 +87,7 @@ std::optional<ops::KvRoom> RotatingKv::room(int offset, int tokens) {
 }
 
 void RotatingKv::fill(const array& k, const array& v) {
-  if (filling_ || kv_) kv_ = KvPair{k, v};
-  filling_ = false;
+  if (kv_) kv_ = refilled(*kv_, k, v);
 }
 
 /// Nothing has to go yet: token p is in column p.
@@ -197,9 +194,9 @@ int RotatingKv::set_state(const CacheState& state) {
     from.push_back(!ring || age < keep_ ? age
                                         : keep_ + (at - keep_ + age - keep_) % (held - keep_));
   }
-  kv_ = picked(*saved.kv, from);
-  packed_ = saved.quant.on();
+  packed_ = saved.quant.packs();
   if (packed_) quant_ = saved.quant;
+  kv_ = picked(packed_ ? *saved.kv : unpacked(saved.kv->k.values, saved.kv->v.values), from);
   return consumed;
 }
 

@@ -44,7 +44,7 @@ class RotatingKv final : public CacheStore {
 
   std::optional<KvPair> kv_;  // nothing before the first token
   int size_, keep_;
-  bool packed_ = false, filling_ = false;
+  bool packed_ = false;
 };
 
 }  // namespace mlxcpp::lm

@@ -4,6 +4,7 @@
 #include "mlxcpp/lm/cache/plain.h"
 #include "mlxcpp/lm/cache/rotating.h"
 #include "mlxcpp/ops/borrowed.h"
+#include "mlxcpp/ops/device.h"
 
 #include <mlx/ops.h>
 
@@ -27,6 +28,12 @@ KvPair unset(const KvPair& p, int columns) {
     s[2] = columns;
     return ops::blank(s, x.dtype()).first;
   });
+}
+
+KvPair refilled(const KvPair& p, const array& k, const array& v) {
+  KvPair y = p;
+  y.k.values = k, y.v.values = v;
+  return y;
 }
 
 KvPair written_at(const KvPair& to, const KvPair& x, int at) {
@@ -61,19 +68,38 @@ bool CacheStore::same_layout(const CacheStore& other) const {
   return a.heads == b.heads && a.k_dim == b.k_dim && a.v_dim == b.v_dim && quant_ == other.quant_;
 }
 
+bool rounds_kv(const ops::KvLayout& layout, const KvQuant& q) {
+  if (q.k_bits || q.v_bits) return q.k_bits == 16;
+  return ops::may_round() && !layout.whole;
+}
+
+int kv_number_bytes(const ops::KvLayout& layout, const KvQuant& quant) {
+  return ops::on_cpu() && !rounds_kv(layout, quant) ? 4 : 2;
+}
+
+KvPair CacheStore::unpacked(const array& k, const array& v) const {
+  int bits = rounds_ ? 16 : 0;
+  return {ops::KvNumbers::of(k, bits), ops::KvNumbers::of(v, bits)};
+}
+
 KvPair CacheStore::packed(const array& k, const array& v) const {
   return {ops::KvNumbers::of(k, quant_.k_bits, quant_.group_size),
           ops::KvNumbers::of(v, quant_.v_bits, quant_.group_size)};
 }
 
 KvPair CacheStore::blank(int columns) const {
-  auto zeros = [&](int size) { return mx::zeros({1, layout_.heads, columns, size}, mx::float32); };
+  auto zeros = [&](int size) {
+    mx::Shape shape{1, layout_.heads, columns, size};
+    ops::KvNumbers x(mx::zeros(shape, rounds_ ? mx::float16 : mx::float32));
+    if (rounds_) x.bits = 16;
+    return x;
+  };
   return {zeros(layout_.k_dim), zeros(layout_.v_dim)};
 }
 
 std::unique_ptr<CacheStore> make_store(const ops::KvLayout& layout, const CacheOptions& o) {
   auto fits = [&](const char* of, int bits, int size) {
-    if (bits && size % o.quant.group_size)
+    if (o.quant.packs() && bits && size % o.quant.group_size)
       throw InputError(describe("kv_group_size",
                                 std::string("does not divide the size of ") + of,
                                 "a divisor of " + std::to_string(size),

@@ -22,9 +22,13 @@ struct KvPair {
   }
 };
 
+/// Whether a store rounds float32 to float16.
+bool rounds_kv(const ops::KvLayout& layout, const KvQuant& quant);
+
 class CacheStore {
  public:
-  CacheStore(const ops::KvLayout& layout, const KvQuant& quant) : layout_(layout), quant_(quant) {}
+  CacheStore(const ops::KvLayout& layout, const KvQuant& quant)
+      : layout_(layout), quant_(quant), rounds_(rounds_kv(layout, quant)) {}
   virtual ~CacheStore() = default;
   virtual std::unique_ptr<CacheStore> clone() const = 0;  ///< shares the arrays
 
@@ -55,14 +59,15 @@ class CacheStore {
   static int rounded_up(int columns) { return (columns + kStep - 1) / kStep * kStep; }
 
   bool same_layout(const CacheStore& other) const;
-  /// Fresh keys and values as they are stored.
+  /// Fresh keys and values as they are stored, before they are packed and packed.
+  KvPair unpacked(const array& k, const array& v) const;
   KvPair packed(const array& k, const array& v) const;
-  KvPair dense(const KvPair& p) const { return {p.k.dense(), p.v.dense()}; }
-  /// float32 zeros.
+  /// Zeros that stand for float32, not packed.
   KvPair blank(int columns) const;
 
   ops::KvLayout layout_;
   KvQuant quant_;
+  bool rounds_;
 };
 
 /// A kind of cache by its layout: RotatingKv for a window that is smaller than what it would grow
@@ -77,6 +82,8 @@ KvPair widened(const KvPair& p, int columns);
 /// Columns of the kind of p whose numbers are anything: for kernels that read no more than they are
 /// told to.  (Writing zeros took longer than a short prompt.)
 KvPair unset(const KvPair& p, int columns);
+/// What a kernel wrote, of the kind of p.
+KvPair refilled(const KvPair& p, const array& k, const array& v);
 /// x at column `at` of `to`.
 KvPair written_at(const KvPair& to, const KvPair& x, int at);
 KvPair side_by_side(const std::vector<KvPair>& parts);

@@ -32,8 +32,8 @@ std::uint64_t pass_bytes(const LanguageModel& model, int rows, int chunk) {
               4 * vocab * std::uint64_t(rows));
 }
 
-/// Of a key or value, with its scales and biases where it is packed.
-double vector_bytes(int size, int bits, int group_size) {
+/// Of a key or value that is packed, with its scales and biases.
+double packed_bytes(int size, int bits, int group_size) {
   double value = ops::on_cpu() ? 4 : 2;
   return bits ? size * (bits / 8.0 + 2 * value / group_size) : size * value;
 }
@@ -44,12 +44,12 @@ std::uint64_t kv_bytes(const ops::KvLayout& kv, const CacheOptions& o, int token
   // A ring holds a chunk beside its window while a prompt is computed.
   if (o.max_kv_size) kept = std::min(kept, 2 * columns(o.max_kv_size));
   if (o.rotate && kv.window) kept = std::min(kept, 2 * columns(kv.window));
-  double plain = vector_bytes(kv.k_dim, 0, 1) + vector_bytes(kv.v_dim, 0, 1);
+  double plain = (double(kv.k_dim) + kv.v_dim) * kv_number_bytes(kv, o.quant);
   double bytes = kept * plain;
-  if (o.quant.on() && tokens > o.quant.start) {
+  if (o.quant.packs() && tokens > o.quant.start) {
     auto& q = o.quant;
-    bytes = kept * (vector_bytes(kv.k_dim, q.k_bits, q.group_size) +
-                    vector_bytes(kv.v_dim, q.v_bits, q.group_size));
+    bytes = kept * (packed_bytes(kv.k_dim, q.k_bits, q.group_size) +
+                    packed_bytes(kv.v_dim, q.v_bits, q.group_size));
     bytes += std::min(kept, columns(q.start)) * plain;  // both, while it is packed
   }
   return std::uint64_t(bytes * kv.heads);

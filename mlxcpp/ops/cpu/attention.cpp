@@ -31,6 +31,14 @@ class Arena {
   std::size_t used_ = 0;
 };
 
+bool is_half(const KeyNumbers& x) { return !x.data && x.packed.coding == Coding::f16; }
+/// From token `at` of a head on.
+const unsigned short* halves(const KeyNumbers& x, int kv_head, int at) {
+  auto* data = static_cast<const char*>(x.packed.data);
+  return reinterpret_cast<const unsigned short*>(data + kv_head * x.head_bytes +
+                                                 at * x.packed.row_bytes);
+}
+
 /// Some queries of one row, with heads that share keys.  Row r of a tile is query r / heads and
 /// head r % heads.
 struct Tile {
@@ -167,7 +175,9 @@ Attended Job::attended(Arena& memory, const Tile& t) const {
 
 /// What does not depend on the block.
 KeyBlock Job::prepare(const Tile& t, Arena& memory) const {
-  KeyBlock b = {.k_size = a_.k_size,
+  KeyBlock b = {.k_half = nullptr,
+                .v_half = nullptr,
+                .k_size = a_.k_size,
                 .v_size = a_.v_size,
                 .index = nullptr,
                 .packed = nullptr,
@@ -226,6 +236,8 @@ void Job::copy(
   m.data = shifted(m.data, from.head_bytes);
   m.scales = shifted(m.scales, from.head_scale_bytes);
   m.zeros = shifted(m.zeros, from.head_scale_bytes);
+  bool in_order = is_half(from) && m.row_bytes == 2L * size;
+  if (in_order) return unpack_(m, first, 0, keys * size, to);
   for (int j = 0; j < keys; ++j, to += size) unpack_(m, first + j, 0, size, to);
 }
 
@@ -251,7 +263,12 @@ void Job::point_at(Workspace* w, const Tile& t, int block) const {
   const KeyPiece* p = row.pieces;
   int at = b->first;
   while (at >= p->keys) at -= (p++)->keys;
-  if (p->k.data && p->v.data && at + b->keys <= p->keys) {
+  bool whole = at + b->keys <= p->keys;
+  b->k_half = b->v_half = nullptr;
+  if (whole && is_half(p->k) && is_half(p->v) && kernels_.reads_half && kernels_.reads_half(*b)) {
+    b->k_token = p->k.packed.row_bytes / 2, b->k_half = halves(p->k, t.kv_head, at);
+    b->v_token = p->v.packed.row_bytes / 2, b->v_half = halves(p->v, t.kv_head, at);
+  } else if (whole && p->k.data && p->v.data) {
     b->k = p->k.data + t.kv_head * p->k.head + at * p->k.token, b->k_token = p->k.token;
     b->v = p->v.data + t.kv_head * p->v.head + at * p->v.token, b->v_token = p->v.token;
   } else {
@@ -352,6 +369,14 @@ void Job::finish(const Tile& t, const Attended& y) const {
 }
 
 }  // namespace
+
+KeyNumbers KeyNumbers::half(const void* data, long head, long token, int size) {
+  KeyNumbers x;
+  x.packed = {
+      .data = data, .row_bytes = 2 * token, .rows = 0, .columns = size, .coding = Coding::f16};
+  x.head_bytes = 2 * head;
+  return x;
+}
 
 void attention(const Attention& a) {
   if (a.rows == 0 || a.heads == 0 || a.queries == 0 || a.v_size == 0) return;

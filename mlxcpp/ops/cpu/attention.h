@@ -14,11 +14,15 @@ struct Heads {
 inline constexpr int kNoToken = 1 << 30;  // the index of a column that holds none
 
 /// Keys or values of one row: float32, or a matrix with a row for each token, of the first head.
+/// Matrices of float16 are read where they lie, others a block at a time.
 struct KeyNumbers {
   const float* data = nullptr;                // (heads, tokens, size)
   long head = 0, token = 0;                   // strides in numbers
   Matrix packed = {};                         // where data is null
   long head_bytes = 0, head_scale_bytes = 0;  // from one head's matrix to the next one's
+
+  /// float16, (heads, tokens, size) with the last axis contiguous; strides in numbers.
+  static KeyNumbers half(const void* data, long head, long token, int size);
 };
 /// Neighbouring columns.
 struct KeyPiece {

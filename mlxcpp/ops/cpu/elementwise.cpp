@@ -100,6 +100,10 @@ void activate(const float* x, Act act, long size, float* y) {
   each_stretch(size, [&](long from, long to) { k.activate(x + from, act, to - from, y + from); });
 }
 
+void to_half(const float* x, long size, unsigned short* y) {
+  machine().kernels->elementwise.to_half(x, size, y);
+}
+
 void softcap(const float* x, float cap, long size, float* y) {
   auto& k = kernels();
   each_stretch(size, [&](long from, long to) { k.softcap(x + from, cap, to - from, y + from); });

@@ -41,6 +41,9 @@ void activate(const float* x, Act act, long size, float* y);
 /// y = cap * tanh(x / cap).
 void softcap(const float* x, float cap, long size, float* y);
 
+/// x to float16, to nearest; too large: infinite.
+void to_half(const float* x, long size, unsigned short* y);
+
 /// Along rows of (rows, size); y may be x.
 void softmax(const float* x, int rows, int size, float* y);
 void log_softmax(const float* x, int rows, int size, float* y);

@@ -118,6 +118,8 @@ struct ElementwiseKernels {
   float (*exp_shifted)(const float* x, float shift, long size, float* y);
   void (*scale_shift)(
       const float* x, float by, float shift, long size, float* y);  // x * by + shift
+  /// x to float16, to nearest.
+  void (*to_half)(const float* x, long size, unsigned short* y);
   /// The largest of each `block` numbers.
   void (*block_maxima)(const float* x, long size, int block, float* maxima);
   /// Numbers that are at least `low`, in order; returns how many.
@@ -148,7 +150,8 @@ struct Sight {
 /// Up to kKeyBlock neighbouring keys of one head, and the queries that look at them.
 struct KeyBlock {
   const float *k, *v;
-  long k_token, v_token;
+  const unsigned short *k_half, *v_half;  // float16, instead, where reads_half() says so
+  long k_token, v_token;                  // strides in numbers
   int keys, k_size, v_size;
   int first;         // index of the first key, the others follow; unless there is
   const int* index;  // (keys)
@@ -174,6 +177,8 @@ struct AttentionKernels {
   int most_rows, least_rows;                // of queries in one call
   std::size_t (*packed_bytes)(int k_size);  // null: queries are not packed
   void (*pack)(const KeyBlock& b, void* packed);
+  /// Whether block() takes keys and values in float16; null: never.
+  bool (*reads_half)(const KeyBlock& b);
   std::size_t (*scratch_bytes)(int k_size, int v_size);
   void (*block)(const KeyBlock& b, void* scratch, const Attended& y);
   /// Adds `more` to `y`, which starts with largest -inf, sum 0, out 0.

@@ -94,7 +94,7 @@ void RowsOfKeys::add(const KvPart& part, const Rows& rows, int b, int row) {
 }
 
 void RowsOfKeys::point_at(const KvNumbers& x, int row, cpu::KeyNumbers* to) {
-  if (x.scales) {
+  if (x.scales || x.rounded()) {
     *to = key_numbers(x, row);
     return;
   }
@@ -105,6 +105,11 @@ void RowsOfKeys::point_at(const KvNumbers& x, int row, cpu::KeyNumbers* to) {
 }
 
 cpu::KeyNumbers key_numbers(const KvNumbers& x, int row) {
+  if (x.rounded())
+    return cpu::KeyNumbers::half(x.values.data<mx::float16_t>() + row * long(x.values.strides(0)),
+                                 long(x.values.strides(1)),
+                                 long(x.values.strides(2)),
+                                 x.size());
   if (!x.scales)
     return {.data = x.values.data<float>() + row * long(x.values.strides(0)),
             .head = long(x.values.strides(1)),
@@ -126,7 +131,7 @@ cpu::KeyNumbers key_numbers(const KvNumbers& x, int row) {
 bool kernels_read(const KvView& kv) {
   auto known = [](const KvNumbers& x) {
     return x.scales ? bool(affine_coding(x.bits)) && bool(number_of(x.scales->dtype()))
-                    : x.values.dtype() == mx::float32;
+                    : x.dtype() == mx::float32;
   };
   return std::all_of(kv.parts.begin(), kv.parts.end(), [&](auto& part) {
     return std::all_of(

@@ -134,32 +134,52 @@ void BoundAttention::turn_row(
                .positions = positions.data()});
 }
 
-/// Turns and copies the valid tokens of a row, (L, K, size), to where they are kept.
+/// Turns the valid tokens of a row, (L, K, size), and copies them to where they are kept; what
+/// rounds there turns k in place.
 void BoundAttention::keep_row(
-    const float* k, const float* v, int row, const Keys& keys, const Rows& rows) const {
+    float* k, const float* v, int row, const Keys& keys, const Rows& rows) const {
   int at = keys.sight.column, tokens = rows.lengths[row];
   if (tokens == 0) return;
-  float* to = keys.k + long(at) * head_dim_;
-  turn_row(k, row, kv_heads_, {to, keys.columns * head_dim_, head_dim_, tokens}, rows);
-  for (int h = 0; h < kv_heads_; ++h)
-    for (int t = 0; t < tokens; ++t)
-      std::memcpy(keys.v + (h * keys.columns + at + t) * v_dim_,
-                  v + (long(t) * kv_heads_ + h) * v_dim_,
-                  sizeof(float) * v_dim_);
+  auto copy = [&](const float* from, int size, auto* to, auto each) {
+    for (int h = 0; h < kv_heads_; ++h)
+      for (int t = 0; t < tokens; ++t)
+        each(
+            from + (long(t) * kv_heads_ + h) * size, size, to + (h * keys.columns + at + t) * size);
+  };
+  if (keys.half) {
+    turn_row(k, row, kv_heads_, {k, head_dim_, long(kv_heads_) * head_dim_, tokens}, rows);
+    copy(k, head_dim_, static_cast<unsigned short*>(keys.k), cpu::to_half);
+    copy(v, v_dim_, static_cast<unsigned short*>(keys.v), cpu::to_half);
+  } else {
+    float* to = static_cast<float*>(keys.k) + long(at) * head_dim_;
+    turn_row(k, row, kv_heads_, {to, keys.columns * head_dim_, head_dim_, tokens}, rows);
+    copy(v, v_dim_, static_cast<float*>(keys.v), std::copy_n<const float*, int, float*>);
+  }
+}
+
+/// What attention sees of the storage that a row's tokens went to.
+cpu::KeyPiece BoundAttention::kept(const Keys& row) const {
+  auto numbers = [&](const void* data, int size) -> cpu::KeyNumbers {
+    if (row.half) return cpu::KeyNumbers::half(data, row.columns * size, size, size);
+    return {.data = static_cast<const float*>(data), .head = row.columns * size, .token = size};
+  };
+  return {numbers(row.k, head_dim_), numbers(row.v, v_dim_), row.sight.seen};
 }
 
 /// Brings near where a token's keys and values are written to: that was last touched a token ago.
 void BoundAttention::fetch_places(const std::vector<Keys>& keys) const {
-  constexpr int kLine = 64 / sizeof(float);
-  auto fetch = [](const float* to, int size) {
-    for (int i = 0; i < size; i += kLine) __builtin_prefetch(to + i, 1);
-  };
-  for (const Keys& row : keys)
+  for (const Keys& row : keys) {
+    long number = row.half ? 2 : 4;
+    auto fetch = [&](const void* to, long at, long size) {
+      auto* place = static_cast<const char*>(to) + at * size * number;
+      for (long i = 0; i < size * number; i += 64) __builtin_prefetch(place + i, 1);
+    };
     for (int h = 0; h < kv_heads_; ++h) {
       long at = h * row.columns + row.sight.column;
-      fetch(row.k + at * head_dim_, head_dim_);
-      fetch(row.v + at * v_dim_, v_dim_);
+      fetch(row.k, at, head_dim_);
+      fetch(row.v, at, v_dim_);
     }
+  }
 }
 
 void BoundAttention::attend(const float* q,
@@ -235,11 +255,7 @@ void BoundAttention::run(const float* x,
     const Keys& row = keys[b];
     keep_row(kb, vb, b, row, rows);
     pieces[b] = row.before;
-    if (row.sight.seen)
-      pieces[b].push_back(
-          {.k = {.data = row.k, .head = row.columns * head_dim_, .token = head_dim_},
-           .v = {.data = row.v, .head = row.columns * v_dim_, .token = v_dim_},
-           .keys = row.sight.seen});
+    if (row.sight.seen) pieces[b].push_back(kept(row));
   }
   attend(q, pieces, keys, rows, mixed);
 

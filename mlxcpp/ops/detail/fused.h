@@ -30,7 +30,8 @@ class BoundAttention {
 
   /// Where the keys of a row go, and what attention sees of them.
   struct Keys {
-    float *k, *v;  // (K, columns, size)
+    void *k, *v;  // (K, columns, size): float32, or float16
+    bool half;
     long columns;
     std::vector<cpu::KeyPiece> before;  // columns of other storage
     KvRoom::Sight sight;
@@ -52,8 +53,9 @@ class BoundAttention {
     int tokens;
   };
   void turn_row(const float* x, int row, int heads, const Turned& to, const Rows& rows) const;
-  void keep_row(const float* k, const float* v, int row, const Keys& keys, const Rows& rows) const;
+  void keep_row(float* k, const float* v, int row, const Keys& keys, const Rows& rows) const;
   void fetch_places(const std::vector<Keys>& keys) const;
+  cpu::KeyPiece kept(const Keys& keys) const;
   void attend(const float* q,
               const std::vector<std::vector<cpu::KeyPiece>>& pieces,
               const std::vector<Keys>& keys,

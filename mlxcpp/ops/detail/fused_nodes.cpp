@@ -33,10 +33,11 @@ struct Places {
     int columns;
   };
   std::vector<Before> before;
+  bool half;
   KvRoom::Sight sight;
 
   BoundAttention::Keys keys(const std::vector<array>& in, array& k, array& v) const {
-    BoundAttention::Keys to{k.data<float>(), v.data<float>(), k.shape(2), {}, sight};
+    BoundAttention::Keys to{k.data<void>(), v.data<void>(), half, k.shape(2), {}, sight};
     for (auto& b : before)
       to.before.push_back({key_numbers(b.k.of(in), 0), key_numbers(b.v.of(in), 0), b.columns});
     return to;
@@ -61,10 +62,11 @@ std::optional<array> with_keys(const char* name,
     if (rooms.empty()) return {};
     for (auto& room : rooms) {
       int at = int(inputs.size());
-      outputs.emplace_back(room.k.shape(), mx::float32), reuse.push_back(at);
-      outputs.emplace_back(room.v.shape(), mx::float32), reuse.push_back(at + 1);
-      inputs.push_back(std::move(room.k)), inputs.push_back(std::move(room.v));
-      Places p{{}, std::move(room.sight)};
+      auto &k = room.k.values, &v = room.v.values;
+      outputs.emplace_back(k.shape(), k.dtype()), reuse.push_back(at);
+      outputs.emplace_back(v.shape(), v.dtype()), reuse.push_back(at + 1);
+      inputs.push_back(std::move(k)), inputs.push_back(std::move(v));
+      Places p{{}, room.k.rounded(), std::move(room.sight)};
       for (auto& piece : room.before)
         p.before.push_back({{piece.k, &inputs}, {piece.v, &inputs}, piece.columns});
       places.push_back(std::move(p));

@@ -80,31 +80,43 @@ inline void score(const KeyBlock& b, const float* columns, float* scores) {
 }
 
 /// Brings `n` numbers near: keys lie in memory that nothing has read since the last token.
-inline void fetch(const float* x, int n) {
-  for (int i = 0; i < n; i += 64 / (int)sizeof(float)) __builtin_prefetch(x + i, 0, 2);
+template <class T>
+inline void fetch(const T* x, int n) {
+  for (int i = 0; i < n; i += 64 / (int)sizeof(T)) __builtin_prefetch(x + i, 0, 2);
+}
+
+/// Keys and values may be float16, as integers of 16 bits.
+inline F number(const float* p) { return load(p); }
+inline F number(const uint16_t* p) { return load_f16(p); }
+inline F number_part(const float* p, int n) { return load_part(p, n); }
+inline F number_part(const uint16_t* p, int n) {
+  uint16_t some[kWidth] = {};
+  memcpy(some, p, sizeof(uint16_t) * n);
+  return load_f16(some);
 }
 
 /// Scores of R rows with all keys, each key as it lies.  The values come near meanwhile.
-template <int R>
-inline void score_by_key(const float* q, const KeyBlock& b, float* scores) {
+template <int R, class T>
+inline void score_by_key(
+    const float* q, const KeyBlock& b, const T* keys, const T* values, float* scores) {
   constexpr int kAhead = 16;  // keys
   int size = b.k_size, last = b.keys - 1;
   for (int j = 0; j < b.keys; j += 4) {
-    const float* k[4];
+    const T* k[4];
     F a[R][4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       int key = j + i < last ? j + i : last;
-      k[i] = b.k + key * b.k_token;
+      k[i] = keys + key * b.k_token;
       fetch(k[i] + kAhead * b.k_token, size);
-      fetch(b.v + key * b.v_token, b.v_size);
+      fetch(values + key * b.v_token, b.v_size);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) a[r][i] = zero();
     }
     for (int d = 0; d < size; d += kWidth) {
       F x[4];
 #pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i) x[i] = load(k[i] + d);
+      for (int i = 0; i < 4; ++i) x[i] = number(k[i] + d);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         F y = load(q + r * b.k_padded + d);
@@ -122,17 +134,18 @@ inline void score_by_key(const float* q, const KeyBlock& b, float* scores) {
 inline bool by_key(const KeyBlock& b) {
   return !b.same_sums && b.rows <= kRowsByKey && b.k_size % kWidth == 0;
 }
-inline void score_by_key(const KeyBlock& b, float* scores) {
+template <class T>
+inline void score_by_key(const KeyBlock& b, const T* keys, const T* values, float* scores) {
   constexpr int kMost = kWidth == 16 ? 4 : 2;
   const float* q = b.q;
   for (int left = b.rows; left > 0; left -= kMost) {
     switch (left < kMost ? left : kMost) {
-      case 1: score_by_key<1>(q, b, scores); break;
-      case 2: score_by_key<2>(q, b, scores); break;
+      case 1: score_by_key<1>(q, b, keys, values, scores); break;
+      case 2: score_by_key<2>(q, b, keys, values, scores); break;
       case 3:
-        if constexpr (kMost > 3) score_by_key<3>(q, b, scores);
+        if constexpr (kMost > 3) score_by_key<3>(q, b, keys, values, scores);
         break;
-      default: score_by_key<kMost>(q, b, scores);
+      default: score_by_key<kMost>(q, b, keys, values, scores);
     }
     q += kMost * b.k_padded, scores += kMost * kKeyBlock;
   }
@@ -191,17 +204,19 @@ inline void powers(float* scores, int keys, float* largest_score, float* total) 
 }
 
 /// R rows of N vectors of `out`, from all keys in order; the last vector may be a part.
-template <int R, int N>
-inline void weigh_rows(const float* p, const KeyBlock& b, int at, int stride, float* out) {
+template <int R, int N, class T>
+inline void weigh_rows(
+    const float* p, const KeyBlock& b, const T* values, int at, int stride, float* out) {
   F a[R][N];
   for (int r = 0; r < R; ++r)
     for (int n = 0; n < N; ++n) a[r][n] = zero();
-  const float* v = b.v + at;
+  const T* v = values + at;
   int part = b.v_size - at - (N - 1) * kWidth;
   for (int j = 0; j < b.keys; ++j, v += b.v_token) {
     F x[N];
-    for (int n = 0; n < N - 1; ++n) x[n] = load(v + n * kWidth);
-    x[N - 1] = part < kWidth ? load_part(v + (N - 1) * kWidth, part) : load(v + (N - 1) * kWidth);
+    for (int n = 0; n < N - 1; ++n) x[n] = number(v + n * kWidth);
+    const T* last = v + (N - 1) * kWidth;
+    x[N - 1] = part < kWidth ? number_part(last, part) : number(last);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       F w = set(p[r * kKeyBlock + j]);
@@ -212,21 +227,29 @@ inline void weigh_rows(const float* p, const KeyBlock& b, int at, int stride, fl
     for (int n = 0; n < N; ++n) store(out + (long)r * stride + at + n * kWidth, a[r][n]);
 }
 
-template <int N>
-inline void weigh(const float* p, const KeyBlock& b, int at, const Attended& y) {
+template <int N, class T>
+inline void weigh(const float* p, const KeyBlock& b, const T* v, int at, const Attended& y) {
   constexpr int kRows = kWidth == 16 ? 6 : 3;
   int r = 0;
   for (; r + kRows <= b.rows; r += kRows)
-    weigh_rows<kRows, N>(p + r * kKeyBlock, b, at, y.stride, y.out + (long)r * y.stride);
+    weigh_rows<kRows, N>(p + r * kKeyBlock, b, v, at, y.stride, y.out + (long)r * y.stride);
   p += r * kKeyBlock;
   float* out = y.out + (long)r * y.stride;
   switch (b.rows - r) {
-    case 5: return weigh_rows<5, N>(p, b, at, y.stride, out);
-    case 4: return weigh_rows<4, N>(p, b, at, y.stride, out);
-    case 3: return weigh_rows<3, N>(p, b, at, y.stride, out);
-    case 2: return weigh_rows<2, N>(p, b, at, y.stride, out);
-    case 1: return weigh_rows<1, N>(p, b, at, y.stride, out);
+    case 5: return weigh_rows<5, N>(p, b, v, at, y.stride, out);
+    case 4: return weigh_rows<4, N>(p, b, v, at, y.stride, out);
+    case 3: return weigh_rows<3, N>(p, b, v, at, y.stride, out);
+    case 2: return weigh_rows<2, N>(p, b, v, at, y.stride, out);
+    case 1: return weigh_rows<1, N>(p, b, v, at, y.stride, out);
   }
+}
+template <class T>
+inline void weigh(const float* p, const KeyBlock& b, const T* v, const Attended& y) {
+  constexpr int kVectors = kWidth == 16 ? 4 : 2;
+  int at = 0;
+  for (; at + kVectors * kWidth <= b.v_size; at += kVectors * kWidth)
+    weigh<kVectors>(p, b, v, at, y);
+  for (; at < b.v_size; at += kWidth) weigh<1>(p, b, v, at, y);
 }
 
 inline size_t block_scratch(int k_size, int) {
@@ -237,8 +260,10 @@ inline void attend_block(const KeyBlock& b, void* scratch, const Attended& y) {
   float* columns = (float*)scratch;
   float* rest = columns + b.k_padded * kKeys;
   float* scores = rest + b.k_padded * kWidth;
-  if (by_key(b)) {
-    score_by_key(b, scores);
+  if (b.k_half) {
+    score_by_key(b, b.k_half, b.v_half, scores);
+  } else if (by_key(b)) {
+    score_by_key(b, b.k, b.v, scores);
   } else {
     for (int j = 0; j < b.keys; j += kKeys) {
       key_columns(b, j, columns, rest);
@@ -251,11 +276,10 @@ inline void attend_block(const KeyBlock& b, void* scratch, const Attended& y) {
     hide(b, r, row);
     powers(row, b.keys, y.largest + r, y.sum + r);
   }
-  constexpr int kVectors = kWidth == 16 ? 4 : 2;
-  int at = 0;
-  for (; at + kVectors * kWidth <= b.v_size; at += kVectors * kWidth)
-    weigh<kVectors>(scores, b, at, y);
-  for (; at < b.v_size; at += kWidth) weigh<1>(scores, b, at, y);
+  if (b.v_half)
+    weigh(scores, b, b.v_half, y);
+  else
+    weigh(scores, b, b.v, y);
 }
 
 /// y[i] = y[i] * keep + more[i] * add, whole vectors.
@@ -301,6 +325,7 @@ constexpr AttentionKernels kAttentionF32 = {.most_rows = kQueryRows,
                                             .least_rows = 1,
                                             .packed_bytes = nullptr,
                                             .pack = nullptr,
+                                            .reads_half = by_key,
                                             .scratch_bytes = block_scratch,
                                             .block = attend_block,
                                             .merge = merge,

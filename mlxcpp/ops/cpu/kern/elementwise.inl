@@ -227,6 +227,16 @@ inline void scale_shift(const float* x, float by, float shift, long size, float*
   map(x, size, y, [=](F v) { return fma(v, b, s); });
 }
 
+/// To float16.
+inline void to_half(const float* x, long size, uint16_t* y) {
+  long i = 0;
+  for (; i + kWidth <= size; i += kWidth) store_f16(y + i, load(x + i));
+  if (i == size) return;
+  uint16_t rest[kWidth];
+  store_f16(rest, load_part(x + i, (int)(size - i)));
+  memcpy(y + i, rest, sizeof(uint16_t) * (size - i));
+}
+
 /// The largest number of each `block`.
 inline void block_maxima(const float* x, long size, int block, float* maxima) {
   for (long i = 0; i < size; i += block)
@@ -325,6 +335,7 @@ constexpr ElementwiseKernels kElementwise = {.rms_norm = rms_norm,
                                              .argmax = argmax,
                                              .exp_shifted = exp_shifted,
                                              .scale_shift = scale_shift,
+                                             .to_half = to_half,
                                              .block_maxima = block_maxima,
                                              .at_least = at_least,
                                              .keep_from = keep_from,

@@ -71,6 +71,9 @@ inline F load_bf16(const void* p) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(u, 16))};
 }
 inline F load_f16(const void* p) { return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p))}; }
+inline void store_f16(void* p, F x) {
+  _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(x.v, _MM_FROUND_TO_NEAREST_INT));
+}
 inline F load_u8(const void* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)))};
 }

@@ -102,15 +102,46 @@ inline float from_f16(uint16_t h) {
   memcpy(&f, &u, 4);
   return f;
 }
+/// Nearest, ties to even; what is too large becomes infinite, what is not a number stays so.
+inline uint16_t to_f16(float f) {
+  uint32_t u;
+  memcpy(&u, &f, 4);
+  uint32_t sign = u >> 16 & 0x8000;
+  u &= 0x7fffffff;
+  if (u > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+  if (u >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
+  if (u < 0x38800000) {  // subnormal: the last digit of a number near 0.5 is 2^-24
+    memcpy(&f, &u, 4);
+    f += 0.5f;
+    memcpy(&u, &f, 4);
+    return (uint16_t)(sign | (u - 0x3f000000));
+  }
+  u += 0xfff + (u >> 13 & 1);
+  return (uint16_t)(sign | (u - 0x38000000) >> 13);
+}
 inline F load_bf16(const void* p) {
   uint16_t h[4];
   memcpy(h, p, 8);
   return {Float4{from_bf16(h[0]), from_bf16(h[1]), from_bf16(h[2]), from_bf16(h[3])}};
 }
 inline F load_f16(const void* p) {
+#if defined(__ARM_NEON)
+  uint16x4_t h;
+  memcpy(&h, p, 8);
+  return {(Float4)vcvt_f32_f16(vreinterpret_f16_u16(h))};
+#else
   uint16_t h[4];
   memcpy(h, p, 8);
   return {Float4{from_f16(h[0]), from_f16(h[1]), from_f16(h[2]), from_f16(h[3])}};
+#endif
+}
+inline void store_f16(void* p, F x) {
+#if defined(__ARM_NEON)
+  uint16x4_t h = vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)x.v));
+#else
+  uint16_t h[4] = {to_f16(x.v[0]), to_f16(x.v[1]), to_f16(x.v[2]), to_f16(x.v[3])};
+#endif
+  memcpy(p, &h, 8);
 }
 /// Four codes 0 ... 255 as floats.
 inline F load_u8(const void* p) {
