@@ -46,6 +46,11 @@ struct Tile {
   int rows() const { return queries * heads; }
 };
 
+/// Blocks that some query of a tile may see, and how many of the row's keys.
+struct Visible {
+  int from = 0, to = 0, keys = 0;
+};
+
 /// Rows that an Attended has memory for.
 long room_for(int rows) {
   constexpr int kTogether = Attended::kRowsTogether;
@@ -104,11 +109,11 @@ class Job {
   }
   Tile tile(int i) const;
   Sight sight(int row, int query) const;
-  std::pair<int, int> visible(const Tile& t) const;
+  Visible visible(const Tile& t) const;
   Attended attended(Arena& memory, const Tile& t) const;
   KeyBlock prepare(const Tile& t, Arena& memory) const;
   int blocks(int row) const { return (a_.keys[row].keys + kKeyBlock - 1) / kKeyBlock; }
-  void point_at(Workspace* w, const Tile& t, int block) const;
+  void point_at(Workspace* w, const Tile& t, int block, int keys) const;
   void gather(const RowKeys& row, int kv_head, Workspace* w) const;
   void copy(const KeyNumbers& from, int kv_head, int first, int keys, int size, float* to) const;
   void fill_allowed(const Tile& t, int first, int keys, unsigned char* allowed) const;
@@ -151,18 +156,17 @@ Sight Job::sight(int row, int query) const {
   return {float(low), float(high), float(r.kept_first), float(at - r.kept_last + 1)};
 }
 
-/// Blocks that some query of the tile may see.
-std::pair<int, int> Job::visible(const Tile& t) const {
+Visible Job::visible(const Tile& t) const {
   const RowKeys& r = a_.keys[t.row];
-  if (r.index || r.all || a_.spans) return {0, blocks(t.row)};
+  if (r.index || r.all || a_.spans) return {0, blocks(t.row), r.keys};
   float low = kInfinity, high = 0;
   for (int i = 0; i < t.queries; ++i) {
     Sight s = sight(t.row, t.query + i);
     low = std::min(low, s.low), high = std::max(high, s.high);
   }
-  if (high <= low) return {0, 0};
-  int to = (int(std::min(high, float(r.keys))) + kKeyBlock - 1) / kKeyBlock;
-  return {std::min(int(low) / kKeyBlock, to), to};
+  if (high <= low) return {};
+  int keys = int(std::min(high, float(r.keys))), to = (keys + kKeyBlock - 1) / kKeyBlock;
+  return {std::min(int(low) / kKeyBlock, to), to, keys};
 }
 
 Attended Job::attended(Arena& memory, const Tile& t) const {
@@ -255,11 +259,12 @@ void Job::gather(const RowKeys& row, int kv_head, Workspace* w) const {
   b.v = w->v, b.v_token = a_.v_size;
 }
 
-void Job::point_at(Workspace* w, const Tile& t, int block) const {
+/// `keys`: what comes behind so many of the row is not seen.
+void Job::point_at(Workspace* w, const Tile& t, int block, int keys) const {
   const RowKeys& row = a_.keys[t.row];
   KeyBlock* b = &w->keys;
   b->first = block * kKeyBlock;
-  b->keys = std::min(kKeyBlock, row.keys - b->first);
+  b->keys = std::min(kKeyBlock, keys - b->first);
   const KeyPiece* p = row.pieces;
   int at = b->first;
   while (at >= p->keys) at -= (p++)->keys;
@@ -312,9 +317,9 @@ void Job::clear(const Attended& y, int rows) const {
 void Job::whole(const Tile& t) const {
   Workspace w = workspace(t);
   clear(w.all, t.rows());
-  auto [from, to] = visible(t);
+  auto [from, to, keys] = visible(t);
   for (int block = from; block < to; ++block) {
-    point_at(&w, t, block);
+    point_at(&w, t, block, keys);
     kernels_.block(w.keys, w.scratch, w.block);
     kernels_.merge(w.block, t.rows(), w.all);
   }
@@ -324,7 +329,7 @@ void Job::whole(const Tile& t) const {
 /// Blocks of few tiles on all threads; then what they gave, in the same order as above.
 void Job::split(int tiles) const {
   struct Part {
-    int tile, block;
+    int tile, block, keys;
     Attended y;
   };
   std::vector<Part> parts;
@@ -333,8 +338,8 @@ void Job::split(int tiles) const {
   for (int i = 0; i < tiles; ++i) {
     Tile t = tile(i);
     first.push_back(parts.size());
-    auto [from, to] = visible(t);
-    for (int block = from; block < to; ++block) parts.push_back({i, block, {}});
+    auto [from, to, keys] = visible(t);
+    for (int block = from; block < to; ++block) parts.push_back({i, block, keys, {}});
     bytes +=
         std::size_t(to - from + 1) * (sizeof(float) * room_for(t.rows()) * (stride_ + 2) + 3 * 64);
   }
@@ -345,7 +350,7 @@ void Job::split(int tiles) const {
     Part& p = parts[i];
     Tile t = tile(p.tile);
     Workspace w = workspace(t);
-    point_at(&w, t, p.block);
+    point_at(&w, t, p.block, p.keys);
     kernels_.block(w.keys, w.scratch, p.y);
   });
   for (int i = 0; i < tiles; ++i) {

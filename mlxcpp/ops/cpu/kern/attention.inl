@@ -203,16 +203,28 @@ inline void powers(float* scores, int keys, float* largest_score, float* total) 
   *total = sum(a[0] + a[1]);
 }
 
-/// R rows of N vectors of `out`, from all keys in order; the last vector may be a part.
+/// Neighbouring keys.
+struct KeyRange {
+  int from, to;
+};
+
+/// R rows of N vectors of `out`, from the keys of a range in order, after those of earlier ones; the
+/// last vector may be a part.
 template <int R, int N, class T>
-inline void weigh_rows(
-    const float* p, const KeyBlock& b, const T* values, int at, int stride, float* out) {
+inline void weigh_rows(const float* p,
+                       const KeyBlock& b,
+                       const T* values,
+                       KeyRange keys,
+                       int at,
+                       int stride,
+                       float* out) {
   F a[R][N];
   for (int r = 0; r < R; ++r)
-    for (int n = 0; n < N; ++n) a[r][n] = zero();
-  const T* v = values + at;
+    for (int n = 0; n < N; ++n)
+      a[r][n] = keys.from ? load(out + (long)r * stride + at + n * kWidth) : zero();
+  const T* v = values + keys.from * b.v_token + at;
   int part = b.v_size - at - (N - 1) * kWidth;
-  for (int j = 0; j < b.keys; ++j, v += b.v_token) {
+  for (int j = keys.from; j < keys.to; ++j, v += b.v_token) {
     F x[N];
     for (int n = 0; n < N - 1; ++n) x[n] = number(v + n * kWidth);
     const T* last = v + (N - 1) * kWidth;
@@ -227,29 +239,35 @@ inline void weigh_rows(
     for (int n = 0; n < N; ++n) store(out + (long)r * stride + at + n * kWidth, a[r][n]);
 }
 
+constexpr int kWeighRows = kWidth == 16 ? 6 : 3;
+
 template <int N, class T>
-inline void weigh(const float* p, const KeyBlock& b, const T* v, int at, const Attended& y) {
-  constexpr int kRows = kWidth == 16 ? 6 : 3;
+inline void weigh(
+    const float* p, const KeyBlock& b, const T* v, KeyRange keys, int at, const Attended& y) {
   int r = 0;
-  for (; r + kRows <= b.rows; r += kRows)
-    weigh_rows<kRows, N>(p + r * kKeyBlock, b, v, at, y.stride, y.out + (long)r * y.stride);
+  for (; r + kWeighRows <= b.rows; r += kWeighRows)
+    weigh_rows<kWeighRows, N>(
+        p + r * kKeyBlock, b, v, keys, at, y.stride, y.out + (long)r * y.stride);
   p += r * kKeyBlock;
   float* out = y.out + (long)r * y.stride;
   switch (b.rows - r) {
-    case 5: return weigh_rows<5, N>(p, b, v, at, y.stride, out);
-    case 4: return weigh_rows<4, N>(p, b, v, at, y.stride, out);
-    case 3: return weigh_rows<3, N>(p, b, v, at, y.stride, out);
-    case 2: return weigh_rows<2, N>(p, b, v, at, y.stride, out);
-    case 1: return weigh_rows<1, N>(p, b, v, at, y.stride, out);
+    case 5: return weigh_rows<5, N>(p, b, v, keys, at, y.stride, out);
+    case 4: return weigh_rows<4, N>(p, b, v, keys, at, y.stride, out);
+    case 3: return weigh_rows<3, N>(p, b, v, keys, at, y.stride, out);
+    case 2: return weigh_rows<2, N>(p, b, v, keys, at, y.stride, out);
+    case 1: return weigh_rows<1, N>(p, b, v, keys, at, y.stride, out);
   }
 }
 template <class T>
 inline void weigh(const float* p, const KeyBlock& b, const T* v, const Attended& y) {
   constexpr int kVectors = kWidth == 16 ? 4 : 2;
+  // What several rows read again is to stay in the first cache.
+  int together = b.rows > kWeighRows ? 64 : kKeyBlock;
   int at = 0;
   for (; at + kVectors * kWidth <= b.v_size; at += kVectors * kWidth)
-    weigh<kVectors>(p, b, v, at, y);
-  for (; at < b.v_size; at += kWidth) weigh<1>(p, b, v, at, y);
+    for (int j = 0; j < b.keys; j += together)
+      weigh<kVectors>(p, b, v, {j, j + together < b.keys ? j + together : b.keys}, at, y);
+  for (; at < b.v_size; at += kWidth) weigh<1>(p, b, v, {0, b.keys}, at, y);
 }
 
 inline size_t block_scratch(int k_size, int) {
