@@ -45,6 +45,7 @@ inline void key_columns(const KeyBlock& b, int from, float* columns, float* rest
 template <int R>
 inline void score_rows(const float* q, int size, const float* columns, float* scores) {
   F a[R][2];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) a[r][0] = a[r][1] = zero();
   for (int d = 0; d < size; ++d) {
     F k0 = load(columns + d * kKeys), k1 = load(columns + d * kKeys + kWidth);
@@ -55,6 +56,7 @@ inline void score_rows(const float* q, int size, const float* columns, float* sc
       a[r][1] = fma(x, k1, a[r][1]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     store(scores + r * kKeyBlock, a[r][0]);
     store(scores + r * kKeyBlock + kWidth, a[r][1]);
@@ -208,8 +210,8 @@ struct KeyRange {
   int from, to;
 };
 
-/// R rows of N vectors of `out`, from the keys of a range in order, after those of earlier ones; the
-/// last vector may be a part.
+/// R rows of N vectors of `out`, from the keys of a range in order, after those of earlier ones; one
+/// vector may be a part.
 template <int R, int N, class T>
 inline void weigh_rows(const float* p,
                        const KeyBlock& b,
@@ -218,24 +220,31 @@ inline void weigh_rows(const float* p,
                        int at,
                        int stride,
                        float* out) {
+  // Every loop over sums is unrolled: else g++ writes them all to memory for each key.
   F a[R][N];
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
     for (int n = 0; n < N; ++n)
       a[r][n] = keys.from ? load(out + (long)r * stride + at + n * kWidth) : zero();
   const T* v = values + keys.from * b.v_token + at;
-  int part = b.v_size - at - (N - 1) * kWidth;
+  int part = b.v_size - at;
   for (int j = keys.from; j < keys.to; ++j, v += b.v_token) {
     F x[N];
+#pragma GCC unroll 8
     for (int n = 0; n < N - 1; ++n) x[n] = number(v + n * kWidth);
     const T* last = v + (N - 1) * kWidth;
-    x[N - 1] = part < kWidth ? number_part(last, part) : number(last);
+    x[N - 1] = N == 1 && part < kWidth ? number_part(last, part) : number(last);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       F w = set(p[r * kKeyBlock + j]);
+#pragma GCC unroll 8
       for (int n = 0; n < N; ++n) a[r][n] = fma(w, x[n], a[r][n]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
     for (int n = 0; n < N; ++n) store(out + (long)r * stride + at + n * kWidth, a[r][n]);
 }
 
