@@ -95,74 +95,15 @@ struct Walk {
     }
   }
 
+  // Of codings that are kMerged:
   /// Two chunks whose codes are halves of bytes; fewer columns where there are no more.
-  MLXCPP_INLINE void merged(
-      const uint8_t* const* from, int columns, int at, int in_segment, F (&acc)[R][M]) {
-#if defined(__AVX512F__)
-    for (int r = 0; r < R; ++r) {
-      Bytes b = columns == 128 ? T::halves(from[r]) : T::halves_part(from[r], columns);
-      Bytes low = T::low(b), high = T::high(b);
-      for (int m = 0; m < M; ++m)
-        acc[r][m] = accumulate_both<T::kPer>(
-            acc[r][m],
-            dot_both<T::kBig>(low, high, planes_of<T>(x, x_row[m] + 64L * at)),
-            scales[r][m] + in_segment * T::kPer);
-    }
-#endif
-  }
-
+  void merged(const uint8_t* const* from, int columns, int at, int in_segment, F (&acc)[R][M]);
   /// One chunk, rows two by two.
-  MLXCPP_INLINE void paired(const uint8_t* const* from, int at, int in_segment, F (&acc)[R][M]) {
-#if defined(__AVX512F__)
-    for (int r = 0; r + 1 < R; r += 2) {
-      Bytes b = T::halves_pair(from[r], from[r + 1]), low = T::low(b), high = T::high(b);
-      for (int m = 0; m < M; ++m) {
-        Ints d = dot_pair<T::kBig>(low, high, planes_of<T>(x, x_row[m] + 64L * at));
-        const float *s = scales[r][m], *t = scales[r + 1][m];
-        int i = in_segment * T::kPer;
-        accumulate_pair<T::kPer>(acc[r][m], acc[r + 1][m], d, s + i, t + i);
-      }
-    }
-#endif
-  }
-
+  void paired(const uint8_t* const* from, int at, int in_segment, F (&acc)[R][M]);
   /// As merged() and paired(), with the heads of the blocks: chunk `at` and the one after it, or
   /// the last one of two rows.
   template <bool kTwoRows>
-  MLXCPP_INLINE void headed(const uint8_t* const* from, int at, F (&acc)[R][M]) {
-#if defined(__AVX512F__)
-    if constexpr (kHeaded<T>) {
-      F of_x[M], sums[M];
-      for (int m = 0; m < M; ++m) {
-        long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + 2L * at;
-        const float *s = x.scales[kLevel<T>] + group, *t = x.sums[kLevel<T>] + group;
-        of_x[m] = scales_of_two(s, kTwoRows ? s : s + 2);
-        sums[m] = T::template head_sums<kTwoRows>(t);
-      }
-      for (int r = 0; r < R; r += kTwoRows ? 2 : 1) {
-        const uint8_t *p = from[r], *q = kTwoRows ? from[r + 1] : p;
-        Heads h = T::template heads<kTwoRows>(p, q);
-        Bytes b = kTwoRows ? T::halves_pair(p, q) : T::halves(p), low = T::low(b),
-              high = T::high(b);
-        for (int m = 0; m < M; ++m) {
-          Planes planes = planes_of<T>(x, x_row[m] + 64L * at);
-          F scale = F{h.scales} * of_x[m];
-          if constexpr (kTwoRows)
-            add_pair<T::kZeros>(acc[r][m],
-                                acc[r + 1][m],
-                                dot_pair<T::kBig>(low, high, planes),
-                                scale,
-                                {h.once},
-                                sums[m]);
-          else
-            acc[r][m] = fma(as_floats(dot_both<T::kBig>(low, high, planes)),
-                            scale,
-                            fma({h.once}, sums[m], acc[r][m]));
-        }
-      }
-    }
-#endif
-  }
+  void headed(const uint8_t* const* from, int at, F (&acc)[R][M]);
 
   MLXCPP_INLINE void step(const uint8_t** p, int at, int in_segment, F (&acc)[R][M]) {
     if constexpr (kHeaded<T>) {
@@ -252,6 +193,70 @@ struct Walk {
       for (int m = 0; m < M; ++m) out[r][m] = acc[r][m];
   }
 };
+
+#if defined(__AVX512F__)
+template <class T, int M, int R>
+MLXCPP_INLINE void Walk<T, M, R>::merged(
+    const uint8_t* const* from, int columns, int at, int in_segment, F (&acc)[R][M]) {
+  for (int r = 0; r < R; ++r) {
+    Bytes b = columns == 128 ? T::halves(from[r]) : T::halves_part(from[r], columns);
+    Bytes low = T::low(b), high = T::high(b);
+    for (int m = 0; m < M; ++m)
+      acc[r][m] = accumulate_both<T::kPer>(
+          acc[r][m],
+          dot_both<T::kBig>(low, high, planes_of<T>(x, x_row[m] + 64L * at)),
+          scales[r][m] + in_segment * T::kPer);
+  }
+}
+
+template <class T, int M, int R>
+MLXCPP_INLINE void Walk<T, M, R>::paired(const uint8_t* const* from,
+                                         int at,
+                                         int in_segment,
+                                         F (&acc)[R][M]) {
+  for (int r = 0; r + 1 < R; r += 2) {
+    Bytes b = T::halves_pair(from[r], from[r + 1]), low = T::low(b), high = T::high(b);
+    for (int m = 0; m < M; ++m) {
+      Ints d = dot_pair<T::kBig>(low, high, planes_of<T>(x, x_row[m] + 64L * at));
+      const float *s = scales[r][m], *t = scales[r + 1][m];
+      int i = in_segment * T::kPer;
+      accumulate_pair<T::kPer>(acc[r][m], acc[r + 1][m], d, s + i, t + i);
+    }
+  }
+}
+
+template <class T, int M, int R>
+template <bool kTwoRows>
+MLXCPP_INLINE void Walk<T, M, R>::headed(const uint8_t* const* from, int at, F (&acc)[R][M]) {
+  F of_x[M], sums[M];
+  for (int m = 0; m < M; ++m) {
+    long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + 2L * at;
+    const float *s = x.scales[kLevel<T>] + group, *t = x.sums[kLevel<T>] + group;
+    of_x[m] = scales_of_two(s, kTwoRows ? s : s + 2);
+    sums[m] = T::template head_sums<kTwoRows>(t);
+  }
+  for (int r = 0; r < R; r += kTwoRows ? 2 : 1) {
+    const uint8_t *p = from[r], *q = kTwoRows ? from[r + 1] : p;
+    Heads h = T::template heads<kTwoRows>(p, q);
+    Bytes b = kTwoRows ? T::halves_pair(p, q) : T::halves(p), low = T::low(b), high = T::high(b);
+    for (int m = 0; m < M; ++m) {
+      Planes planes = planes_of<T>(x, x_row[m] + 64L * at);
+      F scale = F{h.scales} * of_x[m];
+      if constexpr (kTwoRows)
+        add_pair<T::kZeros>(acc[r][m],
+                            acc[r + 1][m],
+                            dot_pair<T::kBig>(low, high, planes),
+                            scale,
+                            {h.once},
+                            sums[m]);
+      else
+        acc[r][m] = fma(as_floats(dot_both<T::kBig>(low, high, planes)),
+                        scale,
+                        fma({h.once}, sums[m], acc[r][m]));
+    }
+  }
+}
+#endif
 
 /// Outputs [from, to) for M rows of x from `first` on; R outputs at a time, the last ones perhaps
 /// again, so that each output comes of the same sums wherever a call begins.
