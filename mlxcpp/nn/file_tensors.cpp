@@ -54,7 +54,7 @@ array FileTensors::place(const std::shared_ptr<const io::MappedFile>& file,
   if (!resident_ && ops::aligned(t.bytes.data(), t.dtype))
     return ops::borrowed(t.bytes.data(), t.shape, t.dtype, file);
   auto to = take(*file, t.bytes.size());
-  auto piece = std::make_shared<const Piece>(arena_);
+  auto piece = std::make_shared<const Piece>(Piece{arena_});
   parts_.push_back(
       {piece, file, std::size_t(t.bytes.data() - file->bytes().data()), to, row_bytes(t), order});
   return ops::borrowed(to.data(), t.shape, t.dtype, piece);
