@@ -230,11 +230,12 @@ TEST_P(AdapterGradients, are_finite_differences) {
       mx::value_and_grad(std::function<array(const std::vector<array>&)>(loss), all)(values);
   mx::eval(grads);
   for (size_t i = 0; i < values.size(); ++i) {
-    float expect = mx::sum(mx::square(grads[i])).item<float>();
+    const array& grad = grads[i];
+    float expect = mx::sum(mx::square(grad)).item<float>();
     ASSERT_GT(expect, 0);
     auto at = [&](float t) {
       auto moved = values;
-      moved[i] = mx::add(moved[i], mx::multiply(grads[i], array(t)));
+      moved[i] = mx::add(moved[i], mx::multiply(grad, array(t)));
       return loss(moved).item<float>();
     };
     float best = 1;  // a large step bends, or makes a router choose otherwise; a small one rounds

@@ -146,12 +146,13 @@ TEST(MtpLoading, costs_nothing_where_it_is_not_asked_for) {
 TEST(MtpLoading, a_checkpoint_without_the_head_is_refused) {
   for (auto [row, tensor] : {std::pair{"qwen3_next_plain.", "mtp.fc.weight"},
                              {"qwen3_5_plain.", "mtp.fc.weight"},
-                             {"deepseek_v3_plain.", "model.layers.3.eh_proj.weight"}})
-    EXPECT_EQ(test::message_of<WeightError>(
-                  [&] { load_from(test::golden_files(row).at(0), {.mtp = true}); }),
+                             {"deepseek_v3_plain.", "model.layers.3.eh_proj.weight"}}) {
+    auto files = test::golden_files(row).at(0);
+    EXPECT_EQ(test::message_of<WeightError>([&] { load_from(files, {.mtp = true}); }),
               std::string(tensor) +
                   ": missing; expected a checkpoint that keeps its head for further tokens, "
                   "found none in it");
+  }
 }
 
 TEST(MtpLoading, a_model_without_such_heads_is_refused) {
