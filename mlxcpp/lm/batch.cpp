@@ -127,7 +127,7 @@ struct Batch::Impl {
       if (!r->done) return false;
       memory.end(*r);
       if (r->stored && r->begun() && !r->failed)
-        earlier.keep(*r->cache, adapter_of(*r), PromptKind::assistant);
+        earlier.take(*r->cache, adapter_of(*r), PromptKind::assistant);
       return true;
     });
   }
@@ -154,8 +154,17 @@ struct Batch::Impl {
 
   void keep_at_cut(Row& row) {
     if (row.failed || row.cuts.empty()) return;
-    if (row.cuts.front().tokens == row.cache->ids.size())
-      earlier.keep(*row.cache, adapter_of(row), row.cuts.front().kind);
+    if (row.cuts.front().tokens != row.cache->ids.size()) return;
+    earlier.keep(*row.cache, adapter_of(row), row.cuts.front().kind);
+    announce(row);
+  }
+
+  /// Storage reaches to the next cut, where what comes before it is shared.
+  void announce(Row& row) {
+    int prompt = int(row.answer.prompt().size());
+    int all = std::min(row.first_tokens(), prompt + detail::kGrowth);
+    bool cut = to_next_cut(row) != std::numeric_limits<int>::max();
+    row.cache->caches.reserve(cut ? int(row.cuts.front().tokens) : all);
   }
 
   // ---- generating
@@ -315,8 +324,7 @@ struct Batch::Impl {
     if (row.stored) earlier.find(*row.cache, adapter_of(row), row.answer.prompt());
     row.cached = row.cache->keep_shared(*model, row.answer.prompt());
     if (row.guessing && row.cached) row.guessing->consumed(row.cache->ids, {});
-    int prompt = int(row.answer.prompt().size());
-    row.cache->caches.reserve(std::min(row.first_tokens(), prompt + detail::kGrowth));
+    announce(row);
   }
 
   int seats() const {

@@ -5,7 +5,9 @@
 #include "mlxcpp/nn/weights.h"
 
 #include <algorithm>
+#include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 namespace mlxcpp::lm {
 
@@ -209,6 +211,44 @@ std::vector<array> Caches::arrays() const {
         if (s.begun() && seen.insert(s.whole()->id()).second) all.push_back(*s.whole());
     }
   return all;
+}
+
+std::vector<array> Caches::stored() const {
+  std::vector<array> all;
+  for (auto& r : rows_)
+    for (auto& l : r->layers) {
+      for (auto& kv : l.kv)
+        for (auto& a : kv->arrays()) all.push_back(a);
+      for (auto& s : l.states)
+        if (s.begun()) all.push_back(*s.whole());
+    }
+  return all;
+}
+
+bool Caches::tighten(const std::vector<Caches*>& all) {
+  struct Use {
+    std::vector<std::shared_ptr<KvPair>*> places;
+    int columns = 0;
+  };
+  std::unordered_map<const KvPair*, Use> uses;
+  for (auto* caches : all)
+    for (auto& r : caches->rows_)
+      for (auto& l : r->layers)
+        for (auto& kv : l.kv)
+          for (auto& [segment, columns] : kv->shares()) {
+            auto& use = uses[segment->get()];
+            use.places.push_back(segment);
+            use.columns = std::max(use.columns, columns);
+          }
+  bool any = false;
+  for (auto& [segment, use] : uses) {
+    bool theirs = use.places[0]->use_count() == long(use.places.size());
+    if (!theirs || segment->columns() - use.columns <= use.columns / 8) continue;
+    auto small = std::make_shared<KvPair>(copied(*segment, use.columns));
+    for (auto* place : use.places) *place = small;
+    any = true;
+  }
+  return any;
 }
 
 std::vector<CacheState> Caches::state() const {

@@ -85,6 +85,11 @@ class Caches {
   /// Of several caches together.
   static std::uint64_t nbytes(const std::vector<const Caches*>& all);
   std::vector<array> arrays() const;  ///< all that must be evaluated with each step
+  std::vector<array> stored() const;  ///< all that these keep alive; what rows share is there twice
+
+  /// Segments of which these use less than eight ninths, and which nobody else holds, are copied at
+  /// the size that is used: once, for all of these.  Of evaluated caches; true: there were some.
+  static bool tighten(const std::vector<Caches*>& all);
 
   /// Of caches with one row.  Throws InputError for more, and when `state` does not fit.
   std::vector<CacheState> state() const;

@@ -5,6 +5,8 @@
 #include "mlxcpp/lm/detail/token_trie.h"
 #include "mlxcpp/lm/prompt_disk.h"
 
+#include <mlx/transforms.h>
+
 #include <algorithm>
 #include <list>
 #include <map>
@@ -21,7 +23,7 @@ using Blocks = std::unordered_map<const void*, std::uint64_t>;
 
 Blocks blocks_of(const Caches& caches) {
   Blocks blocks;
-  for (auto& a : caches.arrays()) {
+  for (auto& a : caches.stored()) {
     bool there = a.status() == array::Status::available && a.data_shared_ptr();
     const void* key = there ? static_cast<const void*>(a.data_shared_ptr().get())
                             : reinterpret_cast<const void*>(a.id());
@@ -106,7 +108,23 @@ struct PromptCache::Impl {
       if (disk) spill(*e);
       remove(e);
       ++evictions;
+      tighten();
     }
+  }
+
+  /// What only those held that are gone.
+  void tighten() {
+    std::vector<Caches*> all;
+    for (auto& list : by_use)
+      for (Entry* e : list) all.push_back(&e->caches);
+    if (!Caches::tighten(all)) return;
+    blocks.clear();
+    bytes = 0;
+    for (auto& list : by_use)
+      for (Entry* e : list) {
+        e->blocks = blocks_of(e->caches);
+        count(*e);
+      }
   }
 
   /// What the disk can not take is lost, and no reason for a request to fail.
@@ -175,7 +193,7 @@ struct PromptCache::Impl {
     Hit hit{saved->caches.fork(), int(saved->common)};
     int surplus = int(saved->ids.size() - saved->common);
     if (surplus) hit.caches.trim({surplus});
-    self.insert(model, saved->ids, saved->caches, saved->kind);
+    self.insert(model, saved->ids, std::move(saved->caches), saved->kind);
     return counted(std::move(hit));
   }
 };
@@ -209,6 +227,13 @@ bool PromptCache::insert(std::string_view model,
                          std::span<const TokenId> ids,
                          const Caches& caches,
                          PromptKind kind) {
+  return insert(model, ids, caches.fork(), kind);
+}
+
+bool PromptCache::insert(std::string_view model,
+                         std::span<const TokenId> ids,
+                         Caches&& caches,
+                         PromptKind kind) {
   auto& self = *impl_;
   if (ids.empty() || caches.rows() != 1 || caches.consumed()[0] != int(ids.size()))
     throw InputError(describe("prompt cache",
@@ -216,8 +241,13 @@ bool PromptCache::insert(std::string_view model,
                               "one row of " + std::to_string(ids.size()) + " tokens",
                               caches.rows() == 1 ? std::to_string(caches.consumed()[0]) + " tokens"
                                                  : std::to_string(caches.rows()) + " rows"));
-  auto entry = std::make_unique<Entry>(Entry{
-      std::string(model), {ids.begin(), ids.end()}, caches.fork(), kind, blocks_of(caches), {}});
+  Caches kept = caches.fork();  // apart from states of other rows, once that is evaluated
+  caches = Caches();
+  mx::eval(kept.arrays());
+  Caches::tighten({&kept});
+  auto entry = std::make_unique<Entry>(
+      Entry{std::string(model), {ids.begin(), ids.end()}, std::move(kept), kind, {}, {}});
+  entry->blocks = blocks_of(entry->caches);
   std::uint64_t own = 0;
   for (auto& [key, size] : entry->blocks) own += size;
   if (own > self.options.max_bytes || !self.options.max_entries) return false;
@@ -234,6 +264,7 @@ bool PromptCache::insert(std::string_view model,
   list.splice(list.end(), place);
   e->place = std::prev(list.end());
   if (e->caches.trimmable()) self.remove_prefixes(trie, *e);
+  self.tighten();
   self.shrink(self.options.max_entries, self.options.max_bytes);
   return true;
 }

@@ -25,7 +25,7 @@ inline constexpr int kPromptKinds = 3;
 
 struct PromptCacheOptions {
   std::size_t max_entries = 10;
-  std::uint64_t max_bytes = UINT64_MAX;  // of caches; storage that entries share counts once
+  std::uint64_t max_bytes = UINT64_MAX;  // kept alive; storage that entries share counts once
 };
 
 /// One store for several models: `model` is a name under which caches fit each other (the model,
@@ -52,11 +52,17 @@ class PromptCache {
                             const MakeCaches& make = {});
 
   /// Keeps a fork of evaluated caches of one row that have consumed exactly `ids`; what the
-  /// entry makes needless and what is beyond the limits goes.  False: it is larger than the limit
-  /// by itself, and was not kept.  Throws InputError when counts differ.
+  /// entry makes needless and what is beyond the limits goes.  Storage of which entries use only a
+  /// part, and nobody else any, is copied at the size of that part.  False: it is larger than the
+  /// limit by itself, and was not kept.  Throws InputError when counts differ.
   bool insert(std::string_view model,
               std::span<const TokenId> ids,
               const Caches& caches,
+              PromptKind kind = PromptKind::assistant);
+  /// The caches themselves, which nobody else goes on with.
+  bool insert(std::string_view model,
+              std::span<const TokenId> ids,
+              Caches&& caches,
               PromptKind kind = PromptKind::assistant);
 
   /// Gives up entries until there are at most so many, and so many bytes.

@@ -3,6 +3,8 @@
 #include "mlxcpp/lm/step.h"
 #include "tests/lm/batch_support.h"
 
+#include <mlx/memory.h>
+
 #include <gtest/gtest.h>
 
 #include <random>
@@ -277,6 +279,39 @@ TEST_F(BatchMemory, of_earlier_prompts_gives_way_to_rows) {
     }
   }
   for (auto& [id, row] : taken.rows) EXPECT_EQ(row.stop, StopReason::length);
+}
+
+/// MLX's own count of what lives is the bytes of the tokens that entries hold, and nothing else:
+/// not what answers without a limit announced, nor long prompts for the few tokens that others
+/// begin with.
+TEST_F(BatchMemory, of_many_answers_is_that_of_the_tokens_which_the_store_holds) {
+  constexpr int kEntries = 4, kSystem = 11, kAnswers = 200;
+  std::uint64_t token = 0;  // bytes of one
+  for (auto& layer : model->layout())
+    for (auto& kv : layer.kv) token += 4 * std::uint64_t(kv.heads * (kv.k_dim + kv.v_dim));
+  auto prompts = std::make_shared<PromptCache>(PromptCacheOptions{.max_entries = kEntries});
+  Batch b(model, small_tokenizer(), {.prompts = prompts, .prompts_name = "m"});
+  auto before = mx::get_active_memory();
+  std::vector<std::uint64_t> own;  // tokens of each answer behind the system prompt
+  for (int i = 0; i < kAnswers; ++i) {
+    Ids prompt = prompt_ids(1, kSystem);
+    prompt.push_back(TokenId(i % 100 + 20));  // from here on they differ
+    for (auto id : prompt_ids(i, i == 3 ? 700 : 20 + i % 40)) prompt.push_back(id);
+    GenerateOptions o{.ignore_eos = true};
+    if (i % 3) o.max_tokens = 3 + i % 5;
+    RowId id = b.add({.prompt = prompt, .options = o, .cuts = {{kSystem, PromptKind::system}}});
+    Taken taken;
+    for (int step = 0; !b.idle(); ++step) {
+      taken.step(b);
+      if (step == 8) b.cancel(id);
+    }
+    ASSERT_TRUE(taken.rows[id].stop);
+    own.push_back(prompt.size() - kSystem + taken.rows[id].answer.tokens.size() - 1);
+    std::uint64_t held = kSystem;
+    for (int k = 0; k < kEntries - 1 && k <= i; ++k) held += own[std::size_t(i - k)];
+    ASSERT_EQ(mx::get_active_memory() - before, held * token) << "after answer " << i;
+    ASSERT_EQ(prompts->nbytes(), held * token);
+  }
 }
 
 TEST_F(BatchMemory, a_request_that_never_fits_is_refused_at_once_with_the_numbers) {

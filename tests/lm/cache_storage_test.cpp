@@ -100,6 +100,73 @@ TEST(Cache, fork_shares_what_it_holds_and_takes_only_what_it_adds) {
   EXPECT_EQ(third.caches.nbytes(), 5 * block);
 }
 
+TEST(Cache, that_was_announced_or_trimmed_takes_what_it_uses_once_tightened) {
+  std::mt19937 random(1);
+  std::uint64_t token = kHeads * (1 + kNames) * sizeof(float);
+  Batch b(kPlain, 1);
+  b.caches.reserve(1000);
+  b.add({some(random, 300)});
+  EXPECT_EQ(b.caches.nbytes(), 1024 * token);
+  Batch fork = b.fork(), third = b.fork();
+  fork.trim({100});
+  std::vector<Caches*> two = {&b.caches, &fork.caches};
+  EXPECT_FALSE(Caches::tighten(two)) << "the third one has it, too";
+  EXPECT_EQ(b.caches.nbytes(), 1024 * token);
+  third.caches = Caches();
+  EXPECT_TRUE(Caches::tighten(two));
+  EXPECT_FALSE(Caches::tighten(two));
+  EXPECT_EQ(Caches::nbytes({&b.caches, &fork.caches}), 300 * token) << "they share it as before";
+  EXPECT_EQ(fork.caches.nbytes(), 300 * token);
+  b.caches = Caches();
+  EXPECT_TRUE(Caches::tighten({&fork.caches}));
+  EXPECT_EQ(fork.caches.nbytes(), 200 * token);
+  for (int n : {1, 30, 300}) fork.add({some(random, n)});
+}
+
+TEST(Cache, that_uses_nearly_all_is_not_copied) {
+  std::mt19937 random(1);
+  Batch b(kPlain, 1);
+  b.add({some(random, 460)});
+  EXPECT_FALSE(Caches::tighten({&b.caches}));
+  b.trim({10});
+  EXPECT_TRUE(Caches::tighten({&b.caches}));
+  b.add({some(random, 3)});
+}
+
+TEST(Cache, that_packs_and_that_rotates_are_as_they_were_once_tightened) {
+  std::mt19937 random(1);
+  Kind kind{"packed", 0, {.quant = {.v_bits = 8, .group_size = 64, .start = 100}}};
+  Batch b(kind, 1), ring(kRing, 1);
+  for (int n : {300, 1, 250, 3}) b.add({some(random, n)});
+  b.trim({200});
+  auto before = b.caches.nbytes();
+  EXPECT_TRUE(Caches::tighten({&b.caches}));
+  EXPECT_LT(b.caches.nbytes(), before * 3 / 4);
+  for (int n : {1, 30, 300}) b.add({some(random, n)});
+  for (int n : {3, 1, 40}) {
+    ring.add({some(random, n)});
+    EXPECT_FALSE(Caches::tighten({&ring.caches}));
+  }
+}
+
+/// A conversation: each turn goes on with a fork of what the last one left.
+TEST(Cache, that_is_forked_again_and_again_takes_what_its_turns_announce) {
+  if (!ops::own_kernels()) GTEST_SKIP() << "MLX's kernels want all columns in one piece";
+  std::mt19937 random(1);
+  std::uint64_t token = kHeads * (1 + kNames) * sizeof(float);
+  Batch b(kPlain, 1);
+  for (unsigned turn = 1; turn <= 40; ++turn) {
+    Batch next = b.fork();
+    next.caches.reserve(int(turn) * 100);
+    next.add({some(random, 100)});
+    b = std::move(next);
+    EXPECT_EQ(b.caches.nbytes(), turn * 256 * token);
+  }
+  EXPECT_TRUE(Caches::tighten({&b.caches}));
+  EXPECT_EQ(b.caches.nbytes(), 40 * 100 * token);
+  b.add({some(random, 2)});
+}
+
 TEST(Cache, batch_of_several_caches_is_their_very_rows) {
   std::mt19937 random(1);
   for (auto* kind : {&kPlain, &kRing}) {

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <random>
+#include <utility>
 
 namespace mlxcpp::lm {
 namespace {
@@ -112,6 +113,55 @@ TEST(PromptCache, counts_storage_that_entries_share_once) {
   EXPECT_EQ(store.nbytes(), 2 * once);
   store.erase("b");
   EXPECT_EQ(store.nbytes(), once);
+}
+
+/// What the caches of one row add to a fork of what was there.
+Caches going_on(const Caches& from, int announced, int tokens) {
+  CacheLayout layout{{.kv = {{1, 1, 1}}, .states = {}}};
+  Caches caches = from.fork();
+  caches.reserve(announced);
+  auto pass = caches.begin(layout, {.tokens = mx::zeros({1, tokens}, mx::int32)});
+  array fresh = mx::ones({1, 1, tokens, 1});
+  ops::kv_append(pass.layers[0], fresh, fresh);
+  caches.end(pass);
+  mx::eval(caches.arrays());
+  return caches;
+}
+
+/// 8 bytes a token; the limit is of what is there, whatever it was made of.
+TEST(PromptCache, counts_all_that_a_conversation_keeps_alive_and_no_room_that_it_left) {
+  PromptCache store({.max_entries = 5, .max_bytes = 8 * 2000});
+  auto ids = run_of(1, 2500);
+  store.insert("m", first(ids, 100), going_on(test::blank_kv(), 612, 100));
+  EXPECT_EQ(store.nbytes(), 8u * 100);
+  for (int n = 200; n <= 2000; n += 100) {
+    auto hit = store.lookup("m", first(ids, size_t(n)));
+    ASSERT_EQ(hit->tokens, n - 100);
+    auto all = going_on(hit->caches, n + 512, 100);
+    hit.reset();
+    EXPECT_TRUE(store.insert("m", first(ids, size_t(n)), std::move(all)));
+    EXPECT_EQ(store.size(), 1u);
+    EXPECT_EQ(store.nbytes(), 8u * unsigned(n));
+  }
+  auto all = going_on(store.lookup("m", ids)->caches, 2100, 100);
+  EXPECT_FALSE(store.insert("m", first(ids, 2100), std::move(all))) << "beyond the limit";
+  EXPECT_EQ(store.nbytes(), 8u * 2000);
+}
+
+TEST(PromptCache, does_not_keep_a_long_prompt_for_the_few_tokens_that_another_shares_with_it) {
+  PromptCache store({.max_entries = 2});
+  auto ids = run_of(1, 5000);
+  store.insert("m", ids, kv_caches(ids));
+  for (int i = 0; i < 20; ++i) {
+    auto other = joined(first(ids, 50), run_of(10000 * (i + 1), 30));
+    auto hit = store.lookup("m", other);
+    ASSERT_EQ(hit->tokens, 50);
+    auto all = going_on(hit->caches, 80, 30);
+    hit.reset();
+    store.insert("m", other, std::move(all));
+  }
+  EXPECT_EQ(store.size(), 2u);
+  EXPECT_EQ(store.nbytes(), 8u * (50 + 30 + 30)) << "what both begin with is there once";
 }
 
 TEST(PromptCache, a_hit_copies_nothing) {

@@ -20,9 +20,11 @@ using Ids = std::vector<text::TokenId>;
 inline lm::Caches blank_kv() { return {lm::CacheLayout{{.kv = {{1, 1, 1}}, .states = {}}}, {}}; }
 inline lm::Caches kv_caches(const Ids& ids) {
   std::vector<float> numbers(ids.begin(), ids.end());
-  array k(numbers.data(), {1, 1, int(ids.size()), 1}, mx::float32);
-  lm::CacheState s{
-      .class_name = "KVCache", .arrays = {k, k}, .numbers = {int(ids.size())}, .parts = {}};
+  auto made = [&] { return array(numbers.data(), {1, 1, int(ids.size()), 1}, mx::float32); };
+  lm::CacheState s{.class_name = "KVCache",
+                   .arrays = {made(), made()},
+                   .numbers = {int(ids.size())},
+                   .parts = {}};
   auto caches = blank_kv();
   caches.set_state({s});
   mx::eval(caches.arrays());

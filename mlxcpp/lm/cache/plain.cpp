@@ -30,11 +30,11 @@ bool PlainKv::fits(int tokens) const {
   return growing && segment.use_count() == 1 && segment->columns() - count >= tokens;
 }
 
-/// Of a new segment: for what was announced, else more the more there is.
+/// Of a new segment: for what was announced, beyond that more the more there is.
 int PlainKv::columns_for(int tokens) const {
   int have = size();
   if (packed_ && ops::own_kernels()) return tokens <= kStep ? kStep : tokens;
-  return rounded_up(std::max({tokens, reserved_ - have, have / 4}));
+  return rounded_up(std::max(tokens, reserved_ > have ? reserved_ - have : have / 4));
 }
 
 /// An empty one behind the others; MLX's own kernels want all columns in one piece.
@@ -141,6 +141,12 @@ std::vector<array> PlainKv::written() const {
   std::vector<array> last;
   if (!held_.empty()) append_arrays(*held_.back().segment, &last);
   return last;
+}
+
+std::vector<CacheStore::Share> PlainKv::shares() {
+  std::vector<Share> all;
+  for (auto& h : held_) all.push_back({&h.segment, h.count});
+  return all;
 }
 
 CacheState PlainKv::state(int consumed) const {

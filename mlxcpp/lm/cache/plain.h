@@ -26,6 +26,7 @@ class PlainKv final : public CacheStore {
   int set_state(const CacheState& state) override;
   std::vector<array> arrays() const override;
   std::vector<array> written() const override;
+  std::vector<Share> shares() override;
 
  private:
   struct Held {

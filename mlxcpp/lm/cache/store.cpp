@@ -8,6 +8,7 @@
 
 #include <mlx/ops.h>
 
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -49,6 +50,22 @@ KvPair written_at(const KvPair& to, const KvPair& x, int at) {
     return y;
   };
   return {put_all(to.k, x.k), put_all(to.v, x.v)};
+}
+
+KvPair copied(const KvPair& p, int columns) {
+  return p.map([&](array x) {
+    x.eval();
+    if (!x.flags().row_contiguous) x = mx::contiguous(x), x.eval();
+    auto s = x.shape();
+    std::size_t rows = std::size_t(s[0]) * std::size_t(s[1]);
+    std::size_t from = rows ? x.nbytes() / rows : 0;
+    s[2] = columns;
+    auto [y, to] = ops::blank(s, x.dtype());
+    std::size_t taken = rows ? y.nbytes() / rows : 0;
+    for (std::size_t r = 0; r < rows; ++r)
+      std::memcpy(to + r * taken, x.data<std::byte>() + r * from, taken);
+    return y;
+  });
 }
 
 KvPair side_by_side(const std::vector<KvPair>& parts) {

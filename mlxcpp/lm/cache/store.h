@@ -54,6 +54,13 @@ class CacheStore {
   virtual std::vector<array> arrays() const = 0;   ///< all that is stored
   virtual std::vector<array> written() const = 0;  ///< those that a pass may have written
 
+  /// Storage that forks share, and how many of its columns this store uses.
+  struct Share {
+    std::shared_ptr<KvPair>* segment;
+    int columns;
+  };
+  virtual std::vector<Share> shares() { return {}; }
+
  protected:
   static constexpr int kStep = 256;  // columns are added by this many
   static int rounded_up(int columns) { return (columns + kStep - 1) / kStep * kStep; }
@@ -86,6 +93,8 @@ KvPair unset(const KvPair& p, int columns);
 KvPair refilled(const KvPair& p, const array& k, const array& v);
 /// x at column `at` of `to`.
 KvPair written_at(const KvPair& to, const KvPair& x, int at);
+/// The first `columns` of p, which is evaluated, in memory of their own.
+KvPair copied(const KvPair& p, int columns);
 KvPair side_by_side(const std::vector<KvPair>& parts);
 void append_arrays(const KvPair& p, std::vector<array>* to);
 

@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <limits>
+#include <utility>
 
 namespace mlxcpp::lm::detail {
 
@@ -32,9 +33,17 @@ void Earlier::find(CachedPrompt& cache, int adapter, std::span<const TokenId> pr
 }
 
 void Earlier::keep(const CachedPrompt& cache, int adapter, PromptKind kind) const {
-  if (!store_ || cache.ids.empty()) return;
+  if (store_) insert(cache, cache.caches.fork(), adapter, kind);
+}
+
+void Earlier::take(CachedPrompt& cache, int adapter, PromptKind kind) const {
+  if (store_) insert(cache, std::move(cache.caches), adapter, kind);
+}
+
+void Earlier::insert(const CachedPrompt& cache, Caches caches, int adapter, PromptKind kind) const {
+  if (cache.ids.empty()) return;
   try {
-    store_->insert(name_of(cache.options, adapter), cache.ids, cache.caches, kind);
+    store_->insert(name_of(cache.options, adapter), cache.ids, std::move(caches), kind);
   } catch (const std::exception& e) {
     log(LogLevel::warning, std::string("an answer's cache was not kept: ") + e.what());
   }

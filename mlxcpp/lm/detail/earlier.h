@@ -21,10 +21,13 @@ class Earlier {
   void find(CachedPrompt& cache, int adapter, std::span<const TokenId> prompt) const;
   /// Keeps a fork.  What fails is logged: the row is well without it.
   void keep(const CachedPrompt& cache, int adapter, PromptKind kind) const;
+  /// Keeps the caches of a row that has ended.
+  void take(CachedPrompt& cache, int adapter, PromptKind kind) const;
   /// Entries go until they take at most so many bytes.
   void give_way(std::uint64_t bytes) const;
 
  private:
+  void insert(const CachedPrompt& cache, Caches caches, int adapter, PromptKind kind) const;
   std::string name_of(const CacheOptions& options, int adapter) const;
 
   const LanguageModel& model_;
