@@ -2,7 +2,10 @@
 //   runtime_bench guess   answers with lookup beside the same without, token by token in turn
 //   runtime_bench late    the first token of a short prompt beside the prefill of a long one
 //   runtime_bench prefix  a prompt whose beginning is in the store, beside one that is new
-//                 [--rounds N] [--model PATH]
+//   runtime_bench memory  what is resident over 20 * N chats
+//                 [--rows N] [--entries N] [--bytes N] of the store, [--unlimited 1] answers,
+//                 [--turns N] of a conversation
+//   all           [--rounds N] [--model PATH]
 // Two things are compared in one process and in turn, so that a machine that becomes slower does so
 // for both.
 #include "mlxcpp/base/error.h"
@@ -15,8 +18,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <random>
@@ -237,12 +242,130 @@ int run_prefix() {
   return 0;
 }
 
+// ---- memory
+
+double mebibytes(double bytes) { return bytes / (1 << 20); }
+
+/// Of this process, without the files that it has mapped.
+double resident() {
+  double kib = 0;
+  char line[256];
+  if (std::FILE* f = std::fopen("/proc/self/status", "r")) {
+    while (std::fgets(line, sizeof line, f))
+      if (std::strncmp(line, "RssAnon:", 8) == 0) kib = std::atof(line + 8);
+    std::fclose(f);
+  }
+  return kib * 1024;
+}
+
+struct Memory {
+  int rows = 1, unlimited = 0, turns = 0;
+  lm::PromptCacheOptions store;
+};
+
+/// One size of chats after the other, in turn, so that the store holds the same number of tokens
+/// from the first round of all sizes on.
+class Chats {
+ public:
+  Chats(lm::Engine& engine, const Memory& o)
+      : engine_(engine), o_(o), system_(random_ids(50, vocab())), said_(system_) {}
+
+  void begin() {
+    int size = begun_++ % 10;
+    lm::Request r{.prompt = o_.turns ? said_ : system_};
+    for (auto id : random_ids(20 + 20 * size, vocab())) r.prompt.push_back(id);
+    r.cuts = {{system_.size(), lm::PromptKind::system}};
+    r.options.ignore_eos = true;
+    int length = 16 + 8 * size;
+    if (!o_.unlimited) r.options.max_tokens = length;
+    said_ = r.prompt;
+    open_.push_back({engine_.submit(std::move(r)), length});
+  }
+  /// Waits for the end of one.
+  void finish() {
+    for (std::size_t i = 0;; i = (i + 1) % open_.size()) {
+      lm::RowEvent e;
+      auto& chat = open_[i];
+      if (chat.reply.next(&e, std::chrono::milliseconds(1)) != lm::Pull::event) continue;
+      if (e.failure) rethrow(*e.failure);
+      if (e.event.token) {
+        said_.push_back(*e.event.token);
+        if (--chat.left == 0 && o_.unlimited) chat.reply.cancel();
+      }
+      if (!e.event.stop) continue;
+      if (o_.turns && begun_ % o_.turns == 0) said_ = system_;
+      open_.erase(open_.begin() + std::ptrdiff_t(i));
+      return;
+    }
+  }
+  int open() const { return int(open_.size()); }
+  int begun() const { return begun_; }
+
+ private:
+  struct Chat {
+    lm::Reply reply;
+    int left;
+  };
+  int vocab() const { return engine_.context().model().vocab_size(); }
+
+  lm::Engine& engine_;
+  Memory o_;
+  Ids system_, said_;
+  std::vector<Chat> open_;
+  int begun_ = 0;
+};
+
+int run_memory(const Memory& options) {
+  lm::EngineOptions o;
+  o.batch.max_rows = options.rows;
+  if (options.store.max_entries) o.batch.prompts = std::make_shared<lm::PromptCache>(options.store);
+  lm::Engine engine(load, o);
+  Chats chats(engine, options);
+  Seconds early, late;
+  const int answers = 20 * rounds;
+  for (int done = 1; done <= answers; ++done) {
+    while (chats.open() < options.rows && chats.begun() < answers) chats.begin();
+    chats.finish();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    double now = mebibytes(resident());
+    if (done > 10 && done <= 20) early.push_back(now);
+    if (done > answers - 10) late.push_back(now);
+    if (done % 20) continue;
+    std::printf("after %d answers: resident %.1f MiB, MLX's arrays %.1f",
+                done,
+                now,
+                mebibytes(double(engine.stats().mlx_bytes)));
+    if (auto& store = o.batch.prompts)
+      std::printf(", of them the store's %.1f", mebibytes(double(store->nbytes())));
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+  std::printf(
+      "resident, medians of 10 answers: to the 20th %.1f MiB, to the %dth %.1f, %.3f times\n",
+      median(early),
+      answers,
+      median(late),
+      median(late) / median(early));
+  return 0;
+}
+
 int run(int argc, char** argv) {
   std::string what = argc > 1 ? argv[1] : "";
+  Memory memory;
   for (int i = 2; i + 1 < argc; i += 2) {
     std::string flag = argv[i];
     if (flag == "--rounds")
       rounds = std::max(1, std::atoi(argv[i + 1]));
+    else if (flag == "--rows")
+      memory.rows = std::max(1, std::atoi(argv[i + 1]));
+    else if (flag == "--unlimited")
+      memory.unlimited = std::atoi(argv[i + 1]);
+    else if (flag == "--turns")
+      memory.turns = std::atoi(argv[i + 1]);
+    else if (flag == "--entries")
+      memory.store.max_entries = std::size_t(std::atoi(argv[i + 1]));
+    else if (flag == "--bytes")
+      memory.store.max_bytes = std::strtoull(argv[i + 1], nullptr, 10);
     else if (flag == "--model")
       model_path = argv[i + 1];
     else
@@ -251,6 +374,7 @@ int run(int argc, char** argv) {
   if (what == "guess") return run_guess();
   if (what == "late") return run_late();
   if (what == "prefix") return run_prefix();
+  if (what == "memory") return run_memory(memory);
   return std::fprintf(stderr, "runtime_bench guess|late|prefix [--rounds N] [--model PATH]\n"), 2;
 }
 
