@@ -210,8 +210,8 @@ struct KeyRange {
   int from, to;
 };
 
-/// R rows of N vectors of `out`, from the keys of a range in order, after those of earlier ones; one
-/// vector may be a part.
+/// R rows of N vectors of `out`, from the keys of a range in order, after those of earlier ones;
+/// one vector may be a part.
 template <int R, int N, class T>
 inline void weigh_rows(const float* p,
                        const KeyBlock& b,
