@@ -375,7 +375,9 @@ int run(int argc, char** argv) {
   if (what == "late") return run_late();
   if (what == "prefix") return run_prefix();
   if (what == "memory") return run_memory(memory);
-  return std::fprintf(stderr, "runtime_bench guess|late|prefix|memory [--rounds N] [--model PATH]\n"), 2;
+  return std::fprintf(stderr,
+                      "runtime_bench guess|late|prefix|memory [--rounds N] [--model PATH]\n"),
+         2;
 }
 
 }  // namespace

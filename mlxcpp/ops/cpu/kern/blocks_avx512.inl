@@ -122,6 +122,56 @@ MLXCPP_INLINE F sums_for_heads(const float* sums) {
 MLXCPP_INLINE F scales_of_two(const float* first, const float* second) {
   return {_mm512_mask_broadcastss_ps(_mm512_set1_ps(*first), 0xff00, _mm_load_ss(second))};
 }
+
+/// What the head of a block of 256 columns is multiplied with: `scales` gives what products are
+/// multiplied with, `sums` what is added for the codes' offset or the minima.
+struct BlockSums {
+  F scales, sums;
+};
+/// Of sixteen scales; codes are kOffset too large.
+template <int kOffset>
+MLXCPP_INLINE BlockSums sums_for_scales(const float* scales, const float* sums) {
+  return {load(scales), load(sums) * set(-kOffset)};
+}
+/// Of eight scales and eight minima.
+MLXCPP_INLINE BlockSums sums_for_minima(const float* scales, const float* sums) {
+  __m256 less = _mm256_sub_ps(_mm256_setzero_ps(), _mm256_loadu_ps(sums));
+  return {{_mm512_zextps256_ps512(_mm256_loadu_ps(scales))},
+          {_mm512_insertf32x8(_mm512_setzero_ps(), less, 1)}};
+}
+/// Two factors, then eight scales and eight minima of six bits each in twelve bytes.
+MLXCPP_INLINE F scales_and_minima_at(const uint8_t* p) {
+  __m128i x = load16(p);
+  auto words = [&](int a, int b, int c, int d) {
+    return _mm_shuffle_epi8(
+        x,
+        _mm_add_epi8(
+            _mm_set1_epi32(0x03020100),
+            _mm_setr_epi32(a * 0x01010101, b * 0x01010101, c * 0x01010101, d * 0x01010101)));
+  };
+  __m128i low = _mm_srlv_epi32(words(4, 12, 8, 12), _mm_setr_epi32(0, 0, 0, 4));
+  low = _mm_and_si128(low, _mm_setr_epi32(0x3f3f3f3f, 0x0f0f0f0f, 0x3f3f3f3f, 0x0f0f0f0f));
+  __m128i high = _mm_and_si128(_mm_srli_epi32(words(4, 4, 8, 8), 2),
+                               _mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
+  __m512 factors =
+      _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1),
+                            _mm512_castps128_ps512(_mm_cvtph_ps(x)));
+  __m512i numbers = _mm512_cvtepu8_epi32(_mm_or_si128(low, high));
+  return {_mm512_mul_ps(_mm512_cvtepi32_ps(numbers), factors)};
+}
+/// Sixteen scales of eight bits with a sign.
+MLXCPP_INLINE F signed_scales_at(const uint8_t* p, float factor) {
+  return F{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load16(p)))} * set(factor);
+}
+/// Of the scales of a block those of its i-th 64 columns, each for the columns of its group.
+template <int kPer, int i>
+MLXCPP_INLINE F spread_scales(F scales) {
+  constexpr int a = kPer * i, b = a + (kPer == 4), c = a + (kPer == 4 ? 2 : 1),
+                d = a + (kPer == 4 ? 3 : 1);
+  return {_mm512_permutexvar_ps(_mm512_setr_epi32(a, a, a, a, b, b, b, b, c, c, c, c, d, d, d, d),
+                                scales.v)};
+}
+
 /// Of up to three, and zeros.
 template <int kStep>
 inline Bytes some16(const uint8_t* p, int blocks) {

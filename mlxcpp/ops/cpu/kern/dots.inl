@@ -37,6 +37,13 @@ inline void scales_of_blocks(const Matrix& w, int row, int first, int n, float* 
 template <class T>
 constexpr bool kHeaded = T::kMerged && !T::kSplit;
 
+/// Likewise of 256 columns.
+template <class T>
+constexpr bool has_head() {
+  if constexpr (T::kPhases == 4) return T::kHead;
+  return false;
+}
+
 /// R rows of weights with M of activations, in steps over all columns.
 template <class T, int M, int R>
 struct Walk {
@@ -104,16 +111,22 @@ struct Walk {
   /// the last one of two rows.
   template <bool kTwoRows>
   void headed(const uint8_t* const* from, int at, F (&acc)[R][M]);
+  /// A block of 256 columns with its head.
+  void block(const uint8_t* const* from, int at, F (&acc)[R][M]);
+  template <int i>
+  void of_block(const uint8_t* from, int at, const F (&scale)[M], F (&acc)[M]);
 
   MLXCPP_INLINE void step(const uint8_t** p, int at, int in_segment, F (&acc)[R][M]) {
     if constexpr (kHeaded<T>) {
       for (int r = 0; r < R; ++r) __builtin_prefetch(p[r] + together, 0, 3);
       headed<false>(p, at, acc);
-    } else if constexpr (T::kMerged)
+    } else if constexpr (has_head<T>())
+      block(p, at, acc);
+    else if constexpr (T::kMerged)
       merged(p, 128, at, in_segment, acc);
     else
       chunk<0>(p, at, in_segment, acc);
-    if constexpr (T::kPhases == 4) {
+    if constexpr (T::kPhases == 4 && !has_head<T>()) {
       chunk<1>(p, at + 1, in_segment + 1, acc);
       chunk<2>(p, at + 2, in_segment + 2, acc);
       chunk<3>(p, at + 3, in_segment + 3, acc);
@@ -180,7 +193,7 @@ struct Walk {
     int full = w.columns / 64, tail = w.columns % 64, chunks = full + (tail != 0);
     for (int from = 0; from < chunks; from += kSegment) {
       int to = from + kSegment < chunks ? from + kSegment : chunks, c = from;
-      if constexpr (!kHeaded<T>) decode_scales(w, rows, from, to, acc);
+      if constexpr (!kHeaded<T> && !has_head<T>()) decode_scales(w, rows, from, to, acc);
       int end = to < full ? to : full;
 #pragma GCC unroll 2
       for (; c + kChunks <= end; c += kChunks) step(p, c, c - from, acc);
@@ -222,6 +235,43 @@ MLXCPP_INLINE void Walk<T, M, R>::paired(const uint8_t* const* from,
       int i = in_segment * T::kPer;
       accumulate_pair<T::kPer>(acc[r][m], acc[r + 1][m], d, s + i, t + i);
     }
+  }
+}
+
+template <class T, int M, int R>
+template <int i>
+MLXCPP_INLINE void Walk<T, M, R>::of_block(const uint8_t* from,
+                                           int at,
+                                           const F (&scale)[M],
+                                           F (&acc)[M]) {
+  Bytes codes = T::template codes<i>(from);
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+    Ints d = dot<T::kBig>(codes, planes_of<T>(x, x_row[m] + 64L * (at + i)));
+    acc[m] = fma(as_floats(d), spread_scales<T::kPer, i>(scale[m]), acc[m]);
+  }
+}
+
+template <class T, int M, int R>
+MLXCPP_INLINE void Walk<T, M, R>::block(const uint8_t* const* from, int at, F (&acc)[R][M]) {
+  BlockSums of_x[M];
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+    long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + (long)T::kPer * at;
+    of_x[m] = T::head_sums(x.scales[kLevel<T>] + group, x.sums[kLevel<T>] + group);
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    F head = T::head(from[r]), scale[M];
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) {
+      acc[r][m] = fma(head, of_x[m].sums, acc[r][m]);
+      scale[m] = head * of_x[m].scales;
+    }
+    of_block<0>(from[r], at, scale, acc[r]);
+    of_block<1>(from[r], at, scale, acc[r]);
+    of_block<2>(from[r], at, scale, acc[r]);
+    of_block<3>(from[r], at, scale, acc[r]);
   }
 }
 

@@ -124,8 +124,8 @@ struct Iq4Nl : NibbleBlocks<18, 127> {
 template <class T, int kBytes, int kPerChunk>
 struct SuperBlocks {
   enum { kPer = kPerChunk, kStep = kBytes, kPhases = 4, kSplit = false, kMerged = false };
+  static constexpr bool kHead = false;  // whether scales are read where their codes are
 };
-
 inline uint64_t pair_of(uint32_t low, uint32_t high) { return low | (uint64_t)high << 32; }
 /// Eight scales and eight minima of six bits each, in twelve bytes.
 inline void scales_and_minima(const uint8_t* p, float d, float least, float* s, float* z) {
@@ -135,21 +135,30 @@ inline void scales_and_minima(const uint8_t* p, float d, float least, float* s, 
   eight(pair_of(a & 0x3f3f3f3f, scales), 0, d, 0, s, nullptr);
   eight(pair_of(b & 0x3f3f3f3f, minima), 0, -least, 0, z, nullptr);
 }
-struct Q4K : SuperBlocks<Q4K, 144, 2> {
-  enum { kBig = false };
+/// With eight scales and minima of six bits.
+template <class T, int kBytes>
+struct MinimaBlocks : SuperBlocks<T, kBytes, 2> {
   static void block_scales(const uint8_t* p, float* s, float* z) {
     scales_and_minima(p + 4, f16_at(p), f16_at(p + 2), s, z);
   }
+#if defined(__AVX512F__)
+  static constexpr bool kHead = true;
+  static F head(const uint8_t* p) { return scales_and_minima_at(p); }
+  static BlockSums head_sums(const float* scales, const float* sums) {
+    return sums_for_minima(scales, sums);
+  }
+#endif
+};
+
+struct Q4K : MinimaBlocks<Q4K, 144> {
+  enum { kBig = false };
   template <int i>
   static Bytes codes(const uint8_t* p) {
     return right<0, 0, 4, 4>(twice32(p + 16 + 32 * i)) & 15;
   }
 };
-struct Q5K : SuperBlocks<Q5K, 176, 2> {
+struct Q5K : MinimaBlocks<Q5K, 176> {
   enum { kBig = false };
-  static void block_scales(const uint8_t* p, float* s, float* z) {
-    scales_and_minima(p + 4, f16_at(p), f16_at(p + 2), s, z);
-  }
   template <int i>
   static Bytes codes(const uint8_t* p) {
     Bytes low = right<0, 0, 4, 4>(twice32(p + 48 + 32 * i)), high = twice32(p + 16);
@@ -168,6 +177,13 @@ struct Q6K : SuperBlocks<Q6K, 210, 4> {
     eight(long_at(p + 192) ^ sign, 128, d, -32, s, z);
     eight(long_at(p + 200) ^ sign, 128, d, -32, s + 8, z + 8);
   }
+#if defined(__AVX512F__)
+  static constexpr bool kHead = true;
+  static F head(const uint8_t* p) { return signed_scales_at(p + 192, f16_at(p + 208)); }
+  static BlockSums head_sums(const float* scales, const float* sums) {
+    return sums_for_scales<32>(scales, sums);
+  }
+#endif
   template <int i>
   static Bytes codes(const uint8_t* p) {
     Bytes low = load64(p + 64 * (i / 2)), high = twice32(p + 128 + 32 * (i / 2));
