@@ -62,6 +62,21 @@ TEST(Cache, rounds_unless_asked_not_to) {
   cpu::use(cpu::Settings::read());
 }
 
+TEST(Cache, that_took_over_packed_numbers_rounds_none_before_it_packs_them) {
+  auto settings = cpu::Settings::read();
+  settings.deterministic = false;
+  cpu::use(settings);
+  std::mt19937 random(1);
+  Batch saved(Kind{"packed", 0, {.quant = {.v_bits = 8, .group_size = 64}}}, 1);
+  saved.add({some(random, 300)});
+  Batch b(kPlain, 1);
+  b.caches.set_state(saved.caches.state());
+  b.rows = saved.rows;
+  b.add({some(random, 3)});
+  for (auto& a : b.caches.arrays()) EXPECT_NE(a.dtype(), mx::float16);
+  cpu::use(cpu::Settings::read());
+}
+
 TEST(Cache, that_packs_sees_a_long_row_whole_and_takes_less) {
   std::mt19937 random(1);
   for (int start : {0, 400}) {

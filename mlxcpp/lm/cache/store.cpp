@@ -95,7 +95,7 @@ int kv_number_bytes(const ops::KvLayout& layout, const KvQuant& quant) {
 }
 
 KvPair CacheStore::unpacked(const array& k, const array& v) const {
-  int bits = rounds_ ? 16 : 0;
+  int bits = rounds_kv(layout_, quant_) ? 16 : 0;
   return {ops::KvNumbers::of(k, bits), ops::KvNumbers::of(v, bits)};
 }
 
@@ -105,10 +105,11 @@ KvPair CacheStore::packed(const array& k, const array& v) const {
 }
 
 KvPair CacheStore::blank(int columns) const {
+  bool rounds = rounds_kv(layout_, quant_);
   auto zeros = [&](int size) {
     mx::Shape shape{1, layout_.heads, columns, size};
-    ops::KvNumbers x(mx::zeros(shape, rounds_ ? mx::float16 : mx::float32));
-    if (rounds_) x.bits = 16;
+    ops::KvNumbers x(mx::zeros(shape, rounds ? mx::float16 : mx::float32));
+    if (rounds) x.bits = 16;
     return x;
   };
   return {zeros(layout_.k_dim), zeros(layout_.v_dim)};

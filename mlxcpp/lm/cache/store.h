@@ -27,8 +27,7 @@ bool rounds_kv(const ops::KvLayout& layout, const KvQuant& quant);
 
 class CacheStore {
  public:
-  CacheStore(const ops::KvLayout& layout, const KvQuant& quant)
-      : layout_(layout), quant_(quant), rounds_(rounds_kv(layout, quant)) {}
+  CacheStore(const ops::KvLayout& layout, const KvQuant& quant) : layout_(layout), quant_(quant) {}
   virtual ~CacheStore() = default;
   virtual std::unique_ptr<CacheStore> clone() const = 0;  ///< shares the arrays
 
@@ -66,7 +65,8 @@ class CacheStore {
   static int rounded_up(int columns) { return (columns + kStep - 1) / kStep * kStep; }
 
   bool same_layout(const CacheStore& other) const;
-  /// Fresh keys and values as they are stored, before they are packed and packed.
+  /// Fresh keys and values as they are stored, before they are packed and packed.  A store that
+  /// took over packed ones rounds no more.
   KvPair unpacked(const array& k, const array& v) const;
   KvPair packed(const array& k, const array& v) const;
   /// Zeros that stand for float32, not packed.
@@ -74,7 +74,6 @@ class CacheStore {
 
   ops::KvLayout layout_;
   KvQuant quant_;
-  bool rounds_;
 };
 
 /// A kind of cache by its layout: RotatingKv for a window that is smaller than what it would grow
