@@ -210,6 +210,7 @@ struct Kernels {
   MatrixKernels matrix;
   GemmKernels gemm_f32;          // float32 throughout
   const GemmKernels* gemm_half;  // operands rounded to bfloat16, float32 sums; null: none
+  const GemmKernels* gemm_int;   // as MatrixKernels::dots, for the same codings; null: none
   ElementwiseKernels elementwise;
   AttentionKernels attention_f32;  // a query gets the same, whatever other queries there are
   const AttentionKernels* attention_half;  // products of bfloat16, without `allowed`; null: none

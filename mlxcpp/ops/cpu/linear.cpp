@@ -6,17 +6,31 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <vector>
 
 namespace mlxcpp::cpu {
 namespace {
 
 enum class Path {
-  dots,        // 16-bit activations, integer codes: exact
-  dense_dots,  // float32, row by row
-  panels,      // float32 panels
-  half_panels  // bfloat16 operands
+  dots,         // 16-bit activations, integer codes: exact
+  dense_dots,   // float32, row by row
+  panels,       // float32 panels
+  half_panels,  // bfloat16 operands
+  int_panels    // as dots
 };
+constexpr Path kPanels[] = {Path::panels, Path::half_panels, Path::int_panels};
+
+bool few_rows(Path path) { return path == Path::dots || path == Path::dense_dots; }
+
+const GemmKernels* panels_of(const Kernels& k, Path path) {
+  switch (path) {
+    case Path::panels: return &k.gemm_f32;
+    case Path::half_panels: return k.gemm_half;
+    case Path::int_panels: return k.gemm_int;
+    default: return nullptr;
+  }
+}
 
 /// Codings whose numbers are no small integers.
 bool dense(Coding c) {
@@ -38,15 +52,19 @@ Path path_for(const Machine& m, Coding coding, int rows) {
   };
   if (auto* half = half_kernels(m); half && coding != Coding::f32 && pays(*half))
     return Path::half_panels;
+  if (auto* ints = m.kernels->gemm_int; ints && !is_dense && pays(*ints)) return Path::int_panels;
   return pays(m.kernels->gemm_f32) ? Path::panels : few;
 }
 
 /// Rows that are used by one or more products, in the forms that those want.
 struct Input {
   InputRows x;
-  bool quantised = false, packed = false, packed_half = false;
+  bool quantised = false;
   QuantisedRows q;
-  void *f32 = nullptr, *half = nullptr;
+  struct {
+    bool wanted = false;
+    void* rows = nullptr;
+  } packed[std::size(kPanels)];
   int first_task = 0;
 };
 
@@ -81,8 +99,8 @@ class Job {
     Input& in = inputs.back();
     Group g{int(inputs.size()) - 1, w, y, path_for(m_, w.coding, in.x.rows)};
     in.quantised |= g.path == Path::dots;
-    in.packed |= g.path == Path::panels;
-    in.packed_half |= g.path == Path::half_panels;
+    for (std::size_t i = 0; i < std::size(kPanels); ++i)
+      in.packed[i].wanted |= g.path == kPanels[i];
     groups.push_back(g);
   }
   void run() {
@@ -98,11 +116,12 @@ class Job {
   void chunk(const Group& g, int from, int to);
   void dots_chunk(const Group& g, int from, int to);
 
-  const GemmKernels& f32() const { return m_.kernels->gemm_f32; }
-  const GemmKernels& half() const { return *m_.kernels->gemm_half; }
+  const GemmKernels& gemm(std::size_t i) const { return *panels_of(*m_.kernels, kPanels[i]); }
   int tasks_of(const Input& in) const {
-    return (in.quantised ? in.x.rows : 0) + (in.packed ? blocks_of(in.x.rows, f32()) : 0) +
-           (in.packed_half ? blocks_of(in.x.rows, half()) : 0);
+    int tasks = in.quantised ? in.x.rows : 0;
+    for (std::size_t i = 0; i < std::size(kPanels); ++i)
+      if (in.packed[i].wanted) tasks += blocks_of(in.x.rows, gemm(i));
+    return tasks;
   }
 
   const Machine& m_;
@@ -121,8 +140,9 @@ std::size_t Job::layout(char* base) {
       void* memory = take(quantised_bytes(in.x.rows, in.x.columns));
       if (base) in.q = quantised_rows(memory, in.x.rows, in.x.columns);
     }
-    if (in.packed) in.f32 = take(f32().packed_bytes(in.x.rows, in.x.columns));
-    if (in.packed_half) in.half = take(half().packed_bytes(in.x.rows, in.x.columns));
+    for (std::size_t i = 0; i < std::size(kPanels); ++i)
+      if (in.packed[i].wanted)
+        in.packed[i].rows = take(gemm(i).packed_bytes(in.x.rows, in.x.columns));
   }
   return at;
 }
@@ -156,15 +176,12 @@ void Job::prepare_task(int task) {
     }
     i -= in.x.rows;
   }
-  if (in.packed) {
-    int blocks = blocks_of(in.x.rows, f32());
-    if (i < blocks) {
-      f32().pack(in.x, i, in.f32);
-      return;
-    }
+  for (std::size_t p = 0; p < std::size(kPanels); ++p) {
+    if (!in.packed[p].wanted) continue;
+    int blocks = blocks_of(in.x.rows, gemm(p));
+    if (i < blocks) return gemm(p).pack(in.x, i, in.packed[p].rows);
     i -= blocks;
   }
-  half().pack(in.x, i, in.half);
 }
 
 /// Outputs of a chunk.  Few rows: so many bytes of weights that taking a chunk costs nothing
@@ -173,8 +190,8 @@ void Job::prepare_task(int task) {
 /// for each thread, the same number for all.  An output is the same in whichever chunk it is.
 int chunk_outputs(const Group& g, int rows, long all_outputs, long all_bytes, int threads) {
   long outputs;
-  if (g.path == Path::panels || g.path == Path::half_panels) {
-    long most = rows <= 64 ? 64 : g.path == Path::panels ? 256 : 512;
+  if (!few_rows(g.path)) {
+    long most = rows <= 64 ? 64 : g.path == Path::half_panels ? 512 : 256;
     long wanted = std::clamp(all_outputs / (4 * threads), 64l, most);
     long chunks = round_up(std::max(1l, g.w.rows / wanted), threads);
     outputs = round_up((g.w.rows + chunks - 1) / chunks, 32);
@@ -210,11 +227,10 @@ void Job::compute() {
 
 void Job::chunk(const Group& g, int from, int to) {
   const Input& in = inputs[std::size_t(g.input)];
-  if (g.path == Path::dots || g.path == Path::dense_dots) return dots_chunk(g, from, to);
-  const GemmKernels& gemm = g.path == Path::panels ? f32() : half();
-  const void* packed = g.path == Path::panels ? in.f32 : in.half;
-  void* scratch = thread_scratch(gemm.scratch_bytes(in.x.rows, g.w.columns, to - from));
-  gemm.panel(g.w, packed, in.x.rows, from, to, scratch, g.y);
+  if (few_rows(g.path)) return dots_chunk(g, from, to);
+  std::size_t p = std::size_t(std::find(std::begin(kPanels), std::end(kPanels), g.path) - kPanels);
+  void* scratch = thread_scratch(gemm(p).scratch_bytes(in.x.rows, g.w.columns, to - from));
+  gemm(p).panel(g.w, in.packed[p].rows, in.x.rows, from, to, scratch, g.y);
 }
 
 void finish_row(const float* sums, const OutputRows& y, int m, int from, int count) {

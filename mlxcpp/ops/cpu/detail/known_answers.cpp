@@ -34,17 +34,43 @@ constexpr Question kQuestions[] = {
     {"Q6_K", Coding::q6_k, 0, 210, 0},
 };
 
+/// A buffer that begins where kernels want it to.
+struct Aligned {
+  explicit Aligned(std::size_t bytes) : memory(bytes + 64) {}
+  void* data() {
+    auto address = reinterpret_cast<std::uintptr_t>(memory.data());
+    return memory.data() + (64 - address % 64) % 64;
+  }
+  std::vector<char> memory;
+};
+
+bool dense(Coding coding) { return coding == Coding::bf16 || coding == Coding::mxfp8; }
+
 std::vector<float> products(const Kernels& k, const Matrix& w, const std::vector<float>& x) {
   std::vector<float> y(kRows * kOutputs);
-  if (w.coding == Coding::bf16 || w.coding == Coding::mxfp8) {
+  if (dense(w.coding)) {
     k.matrix.dense_dots(w, x.data(), kColumns, kRows, 0, kOutputs, y.data(), kOutputs);
     return y;
   }
-  std::vector<char> memory(quantised_bytes(kRows, kColumns) + 64);
-  auto address = reinterpret_cast<std::uintptr_t>(memory.data());
-  auto q = quantised_rows(memory.data() + (64 - address % 64) % 64, kRows, kColumns);
+  Aligned memory(quantised_bytes(kRows, kColumns));
+  auto q = quantised_rows(memory.data(), kRows, kColumns);
   for (int m = 0; m < kRows; ++m) k.matrix.quantise(x.data() + m * kColumns, m, q);
   k.matrix.dots(w, q, 0, kOutputs, y.data(), kOutputs);
+  return y;
+}
+
+std::vector<float> products(const GemmKernels& k, const Matrix& w, const std::vector<float>& x) {
+  std::vector<float> y(kRows * kOutputs);
+  Aligned packed(k.packed_bytes(kRows, kColumns)),
+      scratch(k.scratch_bytes(kRows, kColumns, kOutputs));
+  k.pack({x.data(), kColumns, nullptr, kRows, kColumns}, 0, packed.data());
+  k.panel(w,
+          packed.data(),
+          kRows,
+          0,
+          kOutputs,
+          scratch.data(),
+          {.data = y.data(), .stride = kOutputs, .index = nullptr});
   return y;
 }
 
@@ -77,7 +103,11 @@ bool answers(const Question& q, const Kernels& kernels, const Kernels& plain) {
   w.row_bytes = q.row_bytes, w.scale_row_bytes = q.scale_bytes;
   w.rows = kOutputs, w.columns = kColumns, w.group = q.group, w.coding = q.coding;
   w.scale_type = Number::f16;
-  if (!near(products(kernels, w, x), products(plain, w, x))) return false;
+  auto expected = products(plain, w, x);
+  if (!near(products(kernels, w, x), expected)) return false;
+  if (!near(products(kernels.gemm_f32, w, x), expected)) return false;
+  if (kernels.gemm_int && !dense(w.coding) && !near(products(*kernels.gemm_int, w, x), expected))
+    return false;
   std::vector<float> a(kColumns), b(kColumns);
   kernels.matrix.unpack(w, kOutputs - 1, 0, kColumns, a.data());
   plain.matrix.unpack(w, kOutputs - 1, 0, kColumns, b.data());

@@ -29,6 +29,7 @@
 #include "mlxcpp/ops/cpu/kern/dots.inl"
 #include "mlxcpp/ops/cpu/kern/dense.inl"
 #include "mlxcpp/ops/cpu/kern/gemm_f32.inl"
+#include "mlxcpp/ops/cpu/kern/gemm_int.inl"
 #include "mlxcpp/ops/cpu/kern/half_weights.inl"
 #include "mlxcpp/ops/cpu/kern/rows_bf16.inl"
 #include "mlxcpp/ops/cpu/kern/gemm_bf16.inl"
@@ -46,11 +47,18 @@ constexpr const GemmKernels* kGemmHalf = &kGemmBf16;
 constexpr const GemmKernels* kGemmHalf = nullptr;
 #endif
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+constexpr const GemmKernels* kGemmOfInts = &kGemmInt;
+#else
+constexpr const GemmKernels* kGemmOfInts = nullptr;
+#endif
+
 constexpr Kernels kAll = {
     .probes = kProbes,
     .matrix = kMatrix,
     .gemm_f32 = kGemmF32,
     .gemm_half = kGemmHalf,
+    .gemm_int = kGemmOfInts,
     .elementwise = kElementwise,
     .attention_f32 = kAttentionF32,
 #if defined(__AMX_TILE__)

@@ -182,6 +182,22 @@ inline Ints dot(Bytes c, Planes x) {
           dot2(c.b, load32(x.high + 32), load32(x.low + 32))};
 }
 
+/// Two sums of products of 16-bit integers: x * v, x * u.
+inline void add_products(__m256i& a, __m256i& b, __m256i x, __m256i v, __m256i u) {
+#if defined(__AVXVNNI__)
+  a = _mm256_dpwssd_avx_epi32(a, x, v);
+  b = _mm256_dpwssd_avx_epi32(b, x, u);
+  asm volatile("" : "+x"(a), "+x"(b));
+#else
+  // In this order: g++ would begin with all products and keep sums in memory.
+  __m256i t;
+  asm volatile(
+      "vpmaddwd %4, %2, %3\n\tvpmaddwd %5, %2, %2\n\tvpaddd %3, %0, %0\n\tvpaddd %2, %1, %1"
+      : "+x"(a), "+x"(b), "+x"(x), "=&x"(t)
+      : "x"(v), "x"(u));
+#endif
+}
+
 inline F floats(__m256i x) { return {_mm256_cvtepi32_ps(x)}; }
 /// Four scales, each twice or four times.
 inline F spread(const float* s, __m256i which) {

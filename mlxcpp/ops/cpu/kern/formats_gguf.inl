@@ -22,7 +22,14 @@ inline float f16_at(const uint8_t* p) {
 /// Blocks of 32 columns: a scale in front, and perhaps a zero.
 template <int kBytes, int kOffset>  // kOffset: of the codes; 0: with a zero
 struct Blocks {
-  enum { kPer = 2, kStep = 2 * kBytes, kPhases = 1, kSplit = false, kMerged = false };
+  enum {
+    kPer = 2,
+    kStep = 2 * kBytes,
+    kPhases = 1,
+    kSplit = false,
+    kMerged = false,
+    kCentre = kOffset
+  };
   static void scales(const Matrix& w, int row, int first, int n, F* s, F* z) {
     const uint8_t* p = row_of(w, row) + (long)first * kBytes;
     if constexpr (kOffset == 0) return gather_two_f16<kBytes>(p, n, s, z);
@@ -151,14 +158,14 @@ struct MinimaBlocks : SuperBlocks<T, kBytes, 2> {
 };
 
 struct Q4K : MinimaBlocks<Q4K, 144> {
-  enum { kBig = false };
+  enum { kBig = false, kCentre = 0 };
   template <int i>
   static Bytes codes(const uint8_t* p) {
     return right<0, 0, 4, 4>(twice32(p + 16 + 32 * i)) & 15;
   }
 };
 struct Q5K : MinimaBlocks<Q5K, 176> {
-  enum { kBig = false };
+  enum { kBig = false, kCentre = 0 };
   template <int i>
   static Bytes codes(const uint8_t* p) {
     Bytes low = right<0, 0, 4, 4>(twice32(p + 48 + 32 * i)), high = twice32(p + 16);
@@ -170,7 +177,7 @@ struct Q5K : MinimaBlocks<Q5K, 176> {
   }
 };
 struct Q6K : SuperBlocks<Q6K, 210, 4> {
-  enum { kBig = false };
+  enum { kBig = false, kCentre = 32 };
   static void block_scales(const uint8_t* p, float* s, float* z) {
     const uint64_t sign = 0x8080808080808080;
     float d = f16_at(p + 208);
@@ -192,7 +199,7 @@ struct Q6K : SuperBlocks<Q6K, 210, 4> {
   }
 };
 struct Q2K : SuperBlocks<Q2K, 84, 4> {
-  enum { kBig = false };
+  enum { kBig = false, kCentre = 0 };
   static void block_scales(const uint8_t* p, float* s, float* z) {
     const uint64_t low = 0x0f0f0f0f0f0f0f0f;
     uint64_t a = long_at(p), b = long_at(p + 8);
@@ -210,7 +217,7 @@ struct Q2K : SuperBlocks<Q2K, 84, 4> {
   }
 };
 struct Q3K : SuperBlocks<Q3K, 110, 4> {
-  enum { kBig = false };
+  enum { kBig = false, kCentre = 4 };
   static void block_scales(const uint8_t* p, float* s, float* z) {
     const uint32_t low = 0x0f0f0f0f, two = 0x03030303;
     uint32_t a = word_at(p + 96), b = word_at(p + 100), c = word_at(p + 104);
@@ -233,7 +240,7 @@ struct Q3K : SuperBlocks<Q3K, 110, 4> {
   }
 };
 struct Iq4Xs : SuperBlocks<Iq4Xs, 136, 2> {
-  enum { kBig = true };
+  enum { kBig = true, kCentre = 127 };
   static void block_scales(const uint8_t* p, float* s, float* z) {
     uint32_t high = p[2] | p[3] << 8, low = word_at(p + 4);
     uint64_t scales = 0;

@@ -3,6 +3,7 @@
 //   kStep      bytes of kPhases times 64 columns
 //   kSplit     the order in which codes() gives them
 //   kBig       codes may be above 127
+//   kCentre    the code that stands for zero, whatever the scale; 0: groups have zeros of their own
 //   kMerged    the tier multiplies 128 columns together, whose codes are halves of bytes:
 //              halves() gives these bytes, halves_part() of fewer columns, halves_pair() of 64
 //              columns of two rows, low() and high() codes
@@ -59,7 +60,8 @@ struct Affine : Nibbles {
     kPhases = 1,
     kSplit = kBits == 4,
     kBig = kBits == 8,
-    kMerged = kMerges && kBits == 4
+    kMerged = kMerges && kBits == 4,
+    kCentre = 0
   };
   template <int>
   static Bytes codes(const uint8_t* p) {
@@ -90,7 +92,8 @@ struct Float4Codes : Nibbles {
     kPhases = 1,
     kSplit = true,
     kBig = false,
-    kMerged = kMerges
+    kMerged = kMerges,
+    kCentre = 12
   };
   static Bytes low(Bytes b) { return lookup(Nibbles::low(b), kE2m1); }
   static Bytes high(Bytes b) { return lookup(Nibbles::high(b), kE2m1); }

@@ -115,18 +115,10 @@ struct EightScales {
 template <int kBytes>
 constexpr EightScales<kBytes> kEightScales;
 
-/// The code that stands for zero; 0: blocks have a zero of their own.
-template <int kBytes, int kOffset>
-constexpr int centre_of(const Blocks<kBytes, kOffset>*) {
-  return kOffset;
-}
-template <class T>
-constexpr int kCentre = centre_of((const T*)nullptr);
-
 /// What the sixteen codes of block i, less the centre, stand for.
 template <class T>
 MLXCPP_INLINE __m512 meanings(__m512 codes, const float* s, const float* z, int i) {
-  if (kCentre<T> != 0) return _mm512_mul_ps(codes, _mm512_set1_ps(s[i]));
+  if (T::kCentre != 0) return _mm512_mul_ps(codes, _mm512_set1_ps(s[i]));
   return _mm512_fmadd_ps(codes, _mm512_set1_ps(s[i]), _mm512_set1_ps(z[i]));
 }
 /// Two blocks of 32 columns.
@@ -144,7 +136,7 @@ two_blocks(const uint8_t* p, __m512 codes, __m512i shifts, const float* s, const
 template <class T>
 MLXCPP_INLINE __m512 codes_of_book() {
   __m512 codes = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load16(T::kBook)));
-  return _mm512_sub_ps(codes, _mm512_set1_ps(kCentre<T>));
+  return _mm512_sub_ps(codes, _mm512_set1_ps(T::kCentre));
 }
 MLXCPP_INLINE __m512i halves_shifts() {
   return _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);

@@ -78,19 +78,22 @@ inline F load_u8(const void* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)))};
 }
 
-inline void transpose(F* r) {
+inline __attribute__((always_inline)) void transpose(F* r) {
   __m256 t[8];
+#pragma GCC unroll 4
   for (int i = 0; i < 8; i += 2) {
     t[i] = _mm256_unpacklo_ps(r[i].v, r[i + 1].v);
     t[i + 1] = _mm256_unpackhi_ps(r[i].v, r[i + 1].v);
   }
   __m256 u[8];
+#pragma GCC unroll 2
   for (int i = 0; i < 8; i += 4) {
     u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
     u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
     u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
     u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
   }
+#pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     r[i].v = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
     r[i + 4].v = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
