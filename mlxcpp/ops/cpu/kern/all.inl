@@ -16,6 +16,7 @@
 #include "mlxcpp/ops/cpu/kern/blocks_avx512.inl"
 #elif defined(__AVX2__)
 #include "mlxcpp/ops/cpu/kern/bytes_avx2.inl"
+#include "mlxcpp/ops/cpu/kern/blocks_avx2.inl"
 #else
 #include "mlxcpp/ops/cpu/kern/bytes_generic.inl"
 #endif

@@ -3,7 +3,7 @@
 namespace mlxcpp::cpu {
 namespace {
 
-constexpr bool kMerges = true;
+constexpr bool kMerges = true, kHeads = true;
 
 /// Blocks of kBytes, which begin with kWords words of 16 bits: of sixteen of them, all such words
 /// fall on different places of a line of 64 bytes, so that one register collects them, line by

@@ -58,7 +58,7 @@ inline Bytes operator^(Bytes x, uint8_t m) {
 inline Bytes operator|(Bytes x, Bytes y) {
   return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
 }
-inline Bytes choose(uint8_t m, Bytes x, Bytes y) { return (x & m) | (y & (uint8_t)~m); }
+inline Bytes choose(uint8_t m, Bytes x, uint8_t n, Bytes y) { return (x & m) | (y & n); }
 inline __m256i bits2(uint32_t which, uint8_t value) {
   const __m256i spread = _mm256_setr_epi8(0,
                                           0,
@@ -153,17 +153,35 @@ inline Bytes natural(Bytes x) {
   return {_mm256_permute2x128_si256(lo, hi, 0x20), _mm256_permute2x128_si256(lo, hi, 0x31)};
 }
 
+/// 256 high + low, sums of two neighbours each.
+inline __m256i join_sums(__m256i high, __m256i low) {
+  return _mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(256)),
+                          _mm256_madd_epi16(low, _mm256_set1_epi16(1)));
+}
 #if defined(__AVXVNNI__)
 inline __m256i dot2(__m256i c, __m256i high, __m256i low) {
   __m256i h = _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), c, high);
   return _mm256_dpbusd_avx_epi32(_mm256_slli_epi32(h, 8), c, low);
 }
+/// Of two registers of codes together.
+inline __m256i dot_both(Bytes c, Planes x) {
+  __m256i h = _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), c.a, load32(x.high));
+  h = _mm256_slli_epi32(_mm256_dpbusd_avx_epi32(h, c.b, load32(x.high + 32)), 8);
+  return _mm256_dpbusd_avx_epi32(
+      _mm256_dpbusd_avx_epi32(h, c.a, load32(x.low)), c.b, load32(x.low + 32));
+}
 #else
 /// Codes below 128: sums of two products fit 16 bits.
 inline __m256i dot2(__m256i c, __m256i high, __m256i low) {
-  __m256i h = _mm256_madd_epi16(_mm256_maddubs_epi16(c, high), _mm256_set1_epi16(256));
-  __m256i l = _mm256_madd_epi16(_mm256_maddubs_epi16(c, low), _mm256_set1_epi16(1));
-  return _mm256_add_epi32(h, l);
+  return join_sums(_mm256_maddubs_epi16(c, high), _mm256_maddubs_epi16(c, low));
+}
+/// Of two registers of codes together.  Codes below 64: sums of four products fit 16 bits.
+inline __m256i dot_both(Bytes c, Planes x) {
+  __m256i h = _mm256_add_epi16(_mm256_maddubs_epi16(c.a, load32(x.high)),
+                               _mm256_maddubs_epi16(c.b, load32(x.high + 32)));
+  __m256i l = _mm256_add_epi16(_mm256_maddubs_epi16(c.a, load32(x.low)),
+                               _mm256_maddubs_epi16(c.b, load32(x.low + 32)));
+  return join_sums(h, l);
 }
 inline __m256i dot_big(__m256i c, __m256i low, __m256i high) {
   const __m256i zero = _mm256_setzero_si256();
@@ -203,20 +221,29 @@ inline F floats(__m256i x) { return {_mm256_cvtepi32_ps(x)}; }
 inline F spread(const float* s, __m256i which) {
   return {_mm256_permutevar_ps(_mm256_broadcast_ps((const __m128*)s), which)};
 }
+/// acc + the sums of dot_both(), each times the scale of its group.
+template <int kPer>
+inline F accumulate_both(F acc, __m256i d, const float* s) {
+  if (kPer == 1) return fma(floats(d), set(s[0]), acc);
+  if (kPer == 4) return fma(floats(d), spread(s, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)), acc);
+  __m256 two = _mm256_castsi256_ps(_mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i*)s)));
+  return fma(
+      floats(d), {_mm256_permutevar_ps(two, _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1))}, acc);
+}
 template <int kPer, bool kSplit>
 inline F accumulate(F acc, Ints d, const float* s) {
-  if (kPer == 1) return fma(floats(_mm256_add_epi32(d.a, d.b)), set(s[0]), acc);
-  if (kSplit) {
-    __m256i all = _mm256_add_epi32(d.a, d.b);
-    if (kPer == 4)
-      return fma(floats(all), spread(s, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)), acc);
-    __m256 two = _mm256_castsi256_ps(_mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i*)s)));
-    return fma(
-        floats(all), {_mm256_permutevar_ps(two, _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1))}, acc);
-  }
+  if (kPer == 1 || kSplit) return accumulate_both<kPer>(acc, _mm256_add_epi32(d.a, d.b), s);
   if (kPer == 2) return fma(floats(d.b), set(s[1]), fma(floats(d.a), set(s[0]), acc));
   acc = fma(floats(d.a), spread(s, _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1)), acc);
   return fma(floats(d.b), spread(s, _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3)), acc);
+}
+/// Chunks of 64 columns whose groups need no sums of their own in either register.
+template <class T>
+inline F add_chunk(F acc, Bytes codes, Planes x, const float* s) {
+  if constexpr ((T::kPer == 1 || T::kSplit) && !T::kBig)
+    return accumulate_both<T::kPer>(acc, dot_both(codes, x), s);
+  else
+    return accumulate<T::kPer, T::kSplit>(acc, dot<T::kBig>(codes, x), s);
 }
 
 inline F load_e8m0(const uint8_t* p) {
@@ -279,7 +306,6 @@ inline const uint8_t* bytes_part(const uint8_t* p, int n, uint8_t fill, uint8_t*
   return t;
 }
 
-constexpr bool kMerges = false;  // blocks_avx512.inl
 /// The sum of each, times `factor`.
 inline void sum_four(F a, F b, F c, F d, float factor, float* y) {
   y[0] = sum(a) * factor, y[1] = sum(b) * factor, y[2] = sum(c) * factor, y[3] = sum(d) * factor;

@@ -46,8 +46,8 @@ inline __m512i all64(uint8_t m) { return _mm512_set1_epi8((char)m); }
 inline Bytes operator&(Bytes x, uint8_t m) { return {_mm512_and_si512(x.v, all64(m))}; }
 inline Bytes operator^(Bytes x, uint8_t m) { return {_mm512_xor_si512(x.v, all64(m))}; }
 inline Bytes operator|(Bytes x, Bytes y) { return {_mm512_or_si512(x.v, y.v)}; }
-inline Bytes choose(uint8_t m, Bytes x, Bytes y) {
-  return {_mm512_ternarylogic_epi32(all64(m), x.v, y.v, 0xca)};
+inline Bytes choose(uint8_t m, Bytes x, uint8_t n, Bytes y) {
+  return Bytes{_mm512_ternarylogic_epi32(all64(m), x.v, y.v, 0xca)} & (uint8_t)(m | n);
 }
 inline Bytes bits(uint64_t which, uint8_t value) {
   return {_mm512_maskz_mov_epi8(which, all64(value))};
@@ -164,6 +164,12 @@ inline F accumulate(F acc, Ints d, const float* s) {
                : _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3));
   }
   return {_mm512_fmadd_ps(_mm512_cvtepi32_ps(d.v), scale, acc.v)};
+}
+
+/// acc + the sums of products of a chunk.
+template <class T>
+inline F add_chunk(F acc, Bytes codes, Planes x, const float* s) {
+  return accumulate<T::kPer, T::kSplit>(acc, dot<T::kBig>(codes, x), s);
 }
 
 inline F load_e8m0(const uint8_t* p) {

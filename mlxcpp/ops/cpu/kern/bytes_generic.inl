@@ -67,7 +67,7 @@ inline Bytes operator|(Bytes x, Bytes y) {
   return {{x.q[0] | y.q[0], x.q[1] | y.q[1], x.q[2] | y.q[2], x.q[3] | y.q[3]}};
 }
 /// Bits of x where m has them, else of y.
-inline Bytes choose(uint8_t m, Bytes x, Bytes y) { return (x & m) | (y & (uint8_t)~m); }
+inline Bytes choose(uint8_t m, Bytes x, uint8_t n, Bytes y) { return (x & m) | (y & n); }
 /// `value` where bit i of `which` is set.
 MLXCPP_PLAIN Bytes bits(uint64_t which, uint8_t value) {
   uint8_t t[64];
@@ -169,6 +169,12 @@ MLXCPP_PLAIN F accumulate(F acc, Ints d, const float* s) {
   return acc;
 }
 
+/// acc + the sums of products of a chunk.
+template <class T>
+inline F add_chunk(F acc, Bytes codes, Planes x, const float* s) {
+  return accumulate<T::kPer, T::kSplit>(acc, dot<T::kBig>(codes, x), s);
+}
+
 inline F load_e8m0(const uint8_t* p) {
   return {Float4{from_e8m0(p[0]), from_e8m0(p[1]), from_e8m0(p[2]), from_e8m0(p[3])}};
 }
@@ -216,7 +222,7 @@ inline const uint8_t* bytes_part(const uint8_t* p, int n, uint8_t fill, uint8_t*
   return t;
 }
 
-constexpr bool kMerges = false;  // blocks_avx512.inl
+constexpr bool kMerges = false, kHeads = false;  // blocks_avx512.inl
 /// The sum of each, times `factor`.
 inline void sum_four(F a, F b, F c, F d, float factor, float* y) {
   y[0] = sum(a) * factor, y[1] = sum(b) * factor, y[2] = sum(c) * factor, y[3] = sum(d) * factor;

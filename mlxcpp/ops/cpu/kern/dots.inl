@@ -15,10 +15,13 @@ constexpr int bytes_of(int columns) {
   return T::kStep * columns / 64;
 }
 
+/// Whether the first sixteen of each 32 columns come first.
+template <class T>
+constexpr bool halved = (T::kMerged || T::kHeaded) && !T::kSplit;
 template <class T>
 inline Planes planes_of(const QuantisedRows& x, long at) {
-  const signed char* high = T::kSplit ? x.high_split : T::kMerged ? x.high_halves : x.high;
-  const signed char* low = T::kSplit ? x.low_split : T::kMerged ? x.low_halves : x.low;
+  const signed char* high = T::kSplit ? x.high_split : halved<T> ? x.high_halves : x.high;
+  const signed char* low = T::kSplit ? x.low_split : halved<T> ? x.low_halves : x.low;
   return {(const int8_t*)high + at, (const int8_t*)low + at, x.wide + at};
 }
 
@@ -33,11 +36,7 @@ inline void scales_of_blocks(const Matrix& w, int row, int first, int n, float* 
   for (; i % kWidth; ++i) s[i] = z[i] = 0;
 }
 
-/// Blocks whose heads are read where their codes are, without a pass over all scales before.
-template <class T>
-constexpr bool kHeaded = T::kMerged && !T::kSplit;
-
-/// Likewise of 256 columns.
+/// Blocks of 256 columns whose heads are read where their codes are.
 template <class T>
 constexpr bool has_head() {
   if constexpr (T::kPhases == 4) return T::kHead;
@@ -95,10 +94,10 @@ struct Walk {
     for (int r = 0; r < R; ++r) {
       Bytes codes = T::template codes<i>(from[r]);
       for (int m = 0; m < M; ++m)
-        acc[r][m] = accumulate<T::kPer, T::kSplit>(
-            acc[r][m],
-            dot<T::kBig>(codes, planes_of<T>(x, x_row[m] + 64L * at)),
-            scales[r][m] + in_segment * T::kPer);
+        acc[r][m] = add_chunk<T>(acc[r][m],
+                                 codes,
+                                 planes_of<T>(x, x_row[m] + 64L * at),
+                                 scales[r][m] + in_segment * T::kPer);
     }
   }
 
@@ -108,17 +107,33 @@ struct Walk {
   /// One chunk, rows two by two.
   void paired(const uint8_t* const* from, int at, int in_segment, F (&acc)[R][M]);
   /// As merged() and paired(), with the heads of the blocks: chunk `at` and the one after it, or
-  /// the last one of two rows.
+  /// the last one of two rows.  Of codings that are not kMerged, one chunk.
   template <bool kTwoRows>
   void headed(const uint8_t* const* from, int at, F (&acc)[R][M]);
   /// A block of 256 columns with its head.
   void block(const uint8_t* const* from, int at, F (&acc)[R][M]);
+#if defined(__AVX512F__)
   template <int i>
   void of_block(const uint8_t* from, int at, const F (&scale)[M], F (&acc)[M]);
+#elif defined(__AVX2__)
+  enum { kHeadVectors = T::kPer == 4 ? 2 : 1 };
+  template <int i>
+  void of_block(const uint8_t* from,
+                int at,
+                const F (&scale)[M][kHeadVectors],
+                const float (&each)[M][8],
+                F (&acc)[M]);
+  F of_zeros[R == 4 ? 1 : R][M];  // of headed(): sums of zeros, or of scales, times activations
+#endif
+  /// Sums that are not in `acc` before the end.
+  void start();
+  void finish(F (&acc)[R][M]);
 
   MLXCPP_INLINE void step(const uint8_t** p, int at, int in_segment, F (&acc)[R][M]) {
-    if constexpr (kHeaded<T>) {
+    if constexpr (T::kHeaded) {
+#if defined(__AVX512F__)
       for (int r = 0; r < R; ++r) __builtin_prefetch(p[r] + together, 0, 3);
+#endif
       headed<false>(p, at, acc);
     } else if constexpr (has_head<T>())
       block(p, at, acc);
@@ -151,9 +166,9 @@ struct Walk {
     fetch(R * kBytes / 2);
     int columns = w.columns - 64 * at;
     bool two = R % 2 == 0 && columns == 64;
-    if constexpr (kHeaded<T> && R % 2 == 0)
+    if constexpr (T::kHeaded && R % 2 == 0)
       if (two) return headed<true>(p, at, acc);
-    if constexpr (kHeaded<T>) {
+    if constexpr (T::kHeaded) {
       decode_scales(w, rows, at, at + (columns + 63) / 64, acc);
       in_segment = 0;
     }
@@ -172,6 +187,7 @@ struct Walk {
       memcpy(t[r], p[r], bytes_of<T>(columns));
       from[r] = t[r];
     }
+    if constexpr (T::kHeaded) return headed<false>(from, at, acc);
     chunk<0>(from, at, in_segment, acc);
   }
 
@@ -190,10 +206,11 @@ struct Walk {
       p[r] = row_of(w, rows[r]);
       for (int m = 0; m < M; ++m) acc[r][m] = zero();
     }
+    start();
     int full = w.columns / 64, tail = w.columns % 64, chunks = full + (tail != 0);
     for (int from = 0; from < chunks; from += kSegment) {
       int to = from + kSegment < chunks ? from + kSegment : chunks, c = from;
-      if constexpr (!kHeaded<T> && !has_head<T>()) decode_scales(w, rows, from, to, acc);
+      if constexpr (!T::kHeaded && !has_head<T>()) decode_scales(w, rows, from, to, acc);
       int end = to < full ? to : full;
 #pragma GCC unroll 2
       for (; c + kChunks <= end; c += kChunks) step(p, c, c - from, acc);
@@ -202,10 +219,17 @@ struct Walk {
       if constexpr (T::kPhases == 1 && !T::kMerged)
         if (c < to) rest(p, tail, c, c - from, acc);
     }
+    finish(acc);
     for (int r = 0; r < R; ++r)
       for (int m = 0; m < M; ++m) out[r][m] = acc[r][m];
   }
 };
+#if !defined(__AVX2__) || defined(__AVX512F__)
+template <class T, int M, int R>
+MLXCPP_INLINE void Walk<T, M, R>::start() {}
+template <class T, int M, int R>
+MLXCPP_INLINE void Walk<T, M, R>::finish(F (&)[R][M]) {}
+#endif
 
 #if defined(__AVX512F__)
 template <class T, int M, int R>
@@ -304,6 +328,113 @@ MLXCPP_INLINE void Walk<T, M, R>::headed(const uint8_t* const* from, int at, F (
                         scale,
                         fma({h.once}, sums[m], acc[r][m]));
     }
+  }
+}
+#endif
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+template <class T, int M, int R>
+template <bool>
+MLXCPP_INLINE void Walk<T, M, R>::headed(const uint8_t* const* from, int at, F (&acc)[R][M]) {
+  F of_x[M];
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+    long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + 2L * at;
+    of_x[m] = set(x.scales[kLevel<T>][group]);  // the same for 64 columns
+    F sums = both_of_two(x.sums[kLevel<T>] + group);
+    if constexpr (R == 4) {
+      of_zeros[0][m] = fma(T::heads(from, T::kZeroAt), sums, of_zeros[0][m]);
+    } else {
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r)
+        of_zeros[r][m] = fma(T::head(from[r], T::kZeroAt), sums, of_zeros[r][m]);
+    }
+  }
+  F all = zero();
+  if constexpr (R == 4) all = T::heads(from, 0);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    F scale = R == 4 ? spread_row(all, r) : T::head(from[r], 0);
+    Bytes codes = T::halves(from[r]);
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) {
+      F sums = floats(dot_both(codes, planes_of<T>(x, x_row[m] + 64L * at)));
+      acc[r][m] = fma(sums, scale * of_x[m], acc[r][m]);
+    }
+  }
+}
+
+template <class T, int M, int R>
+MLXCPP_INLINE void Walk<T, M, R>::start() {
+  for (auto& row : of_zeros)
+    for (F& sum : row) sum = zero();
+}
+template <class T, int M, int R>
+MLXCPP_INLINE void Walk<T, M, R>::finish(F (&acc)[R][M]) {
+  if constexpr (T::kHeaded)
+    for (int r = 0; r < R; ++r)
+      for (int m = 0; m < M; ++m)
+        acc[r][m] = add_lanes(acc[r][m],
+                              of_zeros[R == 4 ? 0 : r][m],
+                              R == 4 ? r : 0,
+                              T::kCentre > 0 ? -T::kCentre : 1);
+}
+
+/// The groups of the i-th 64 columns, in two registers of codes.
+template <class T, int M, int R>
+template <int i>
+MLXCPP_INLINE void Walk<T, M, R>::of_block(const uint8_t* from,
+                                           int at,
+                                           const F (&scale)[M][kHeadVectors],
+                                           const float (&each)[M][8],
+                                           F (&acc)[M]) {
+  Bytes codes = T::template codes<i>(from);
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+    Ints d = dot<T::kBig>(codes, planes_of<T>(x, x_row[m] + 64L * (at + i)));
+    F a, b;
+    if constexpr (T::kPer == 2) {
+      a = set(each[m][2 * i]), b = set(each[m][2 * i + 1]);
+    } else {
+      F s = scale[m][i / 2];
+      a = spread_row(s, i % 2 * 2), b = spread_row(s, i % 2 * 2 + 1);
+    }
+    acc[m] = fma(floats(d.b), b, fma(floats(d.a), a, acc[m]));
+  }
+}
+
+template <class T, int M, int R>
+MLXCPP_INLINE void Walk<T, M, R>::block(const uint8_t* const* from, int at, F (&acc)[R][M]) {
+  F of_x[M][kHeadVectors], sums[M][kHeadVectors];
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+    long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + (long)T::kPer * at;
+#pragma GCC unroll 2
+    for (int v = 0; v < kHeadVectors; ++v) {
+      F s = load(x.scales[kLevel<T>] + group + 8 * v), t = load(x.sums[kLevel<T>] + group + 8 * v);
+      of_x[m][v] = T::kPer == 4 ? by_twos(s) : s;
+      sums[m][v] = T::kPer == 4 ? by_twos(t) * set(-T::kCentre) : t;
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    BlockHead<kHeadVectors> head = T::head(from[r]);
+    F scale[M][kHeadVectors];
+    alignas(32) float each[M][8];
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kHeadVectors; ++v) {
+        acc[r][m] = fma(head.zeros[v], sums[m][v], acc[r][m]);
+        scale[m][v] = head.scales[v] * of_x[m][v];
+      }
+      if (T::kPer == 2) store(each[m], scale[m][0]);
+    }
+    if (T::kPer == 2) asm("" : "+m"(each));  // loads that spread cost less than shuffles
+    of_block<0>(from[r], at, scale, each, acc[r]);
+    of_block<1>(from[r], at, scale, each, acc[r]);
+    of_block<2>(from[r], at, scale, each, acc[r]);
+    of_block<3>(from[r], at, scale, each, acc[r]);
   }
 }
 #endif

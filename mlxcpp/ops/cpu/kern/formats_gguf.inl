@@ -28,6 +28,7 @@ struct Blocks {
     kPhases = 1,
     kSplit = false,
     kMerged = false,
+    kHeaded = false,
     kCentre = kOffset
   };
   static void scales(const Matrix& w, int row, int first, int n, F* s, F* z) {
@@ -48,7 +49,7 @@ inline Bytes fifth_bits(const uint8_t* p) {
 /// Of a block, the low halves of sixteen bytes and then the high ones.
 template <int kBytes, int kOffset>
 struct NibbleBlocks : Blocks<kBytes, kOffset> {
-  enum { kMerged = kMerges };
+  enum { kMerged = kMerges, kHeaded = kHeads };
   static Bytes low(Bytes b) { return Nibbles::low(b); }
   static Bytes high(Bytes b) { return Nibbles::high(b); }
 #if defined(__AVX512F__)
@@ -69,6 +70,14 @@ struct NibbleBlocks : Blocks<kBytes, kOffset> {
   static F head_sums(const float* sums) {
     return sums_for_heads<kOffset, kTwoRows>(sums);
   }
+#elif defined(__AVX2__)
+  static Bytes halves(const uint8_t* p) {
+    return halves_of_two(p + kBytes - 16, p + 2 * kBytes - 16);
+  }
+  /// Words of both blocks: scales, or what the sums of activations are multiplied with.
+  static constexpr int kZeroAt = kOffset == 0 ? 2 : 0;
+  static F head(const uint8_t* p, int at) { return words_of_two(p + at, p + kBytes + at); }
+  static F heads(const uint8_t* const* p, int at) { return words_of_eight(p, at, kBytes + at); }
 #endif
 };
 alignas(16) const uint8_t kPlain[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -117,7 +126,8 @@ struct Iq4Nl : NibbleBlocks<18, 127> {
 #if defined(__AVX512VNNI__)
   enum {kBig = true};
 #else
-  enum { kBig = true, kMerged = false };  // other products of big codes know one order only
+  // Other products of big codes know one order only.
+  enum { kBig = true, kMerged = false, kHeaded = false };
 #endif
   static Bytes low(Bytes b) { return lookup(Nibbles::low(b), kIq4); }
   static Bytes high(Bytes b) { return lookup(Nibbles::high(b), kIq4); }
@@ -130,7 +140,14 @@ struct Iq4Nl : NibbleBlocks<18, 127> {
 /// Blocks of 256 columns: T decodes the scales of one.
 template <class T, int kBytes, int kPerChunk>
 struct SuperBlocks {
-  enum { kPer = kPerChunk, kStep = kBytes, kPhases = 4, kSplit = false, kMerged = false };
+  enum {
+    kPer = kPerChunk,
+    kStep = kBytes,
+    kPhases = 4,
+    kSplit = false,
+    kMerged = false,
+    kHeaded = false
+  };
   static constexpr bool kHead = false;  // whether scales are read where their codes are
 };
 inline uint64_t pair_of(uint32_t low, uint32_t high) { return low | (uint64_t)high << 32; }
@@ -154,6 +171,9 @@ struct MinimaBlocks : SuperBlocks<T, kBytes, 2> {
   static BlockSums head_sums(const float* scales, const float* sums) {
     return sums_for_minima(scales, sums);
   }
+#elif defined(__AVX2__)
+  static constexpr bool kHead = true;
+  static BlockHead<1> head(const uint8_t* p) { return scales_and_minima_at(p); }
 #endif
 };
 
@@ -173,7 +193,7 @@ struct Q5K : MinimaBlocks<Q5K, 176> {
     if constexpr (i == 1) high = left<2, 2, 1, 1>(high);
     if constexpr (i == 2) high = right<0, 0, 1, 1>(high);
     if constexpr (i == 3) high = right<2, 2, 3, 3>(high);
-    return choose(15, low, high) & 31;
+    return choose(15, low, 16, high);
   }
 };
 struct Q6K : SuperBlocks<Q6K, 210, 4> {
@@ -190,12 +210,15 @@ struct Q6K : SuperBlocks<Q6K, 210, 4> {
   static BlockSums head_sums(const float* scales, const float* sums) {
     return sums_for_scales<32>(scales, sums);
   }
+#elif defined(__AVX2__)
+  static constexpr bool kHead = true;
+  static BlockHead<2> head(const uint8_t* p) { return signed_scales_at(p + 192, f16_at(p + 208)); }
 #endif
   template <int i>
   static Bytes codes(const uint8_t* p) {
     Bytes low = load64(p + 64 * (i / 2)), high = twice32(p + 128 + 32 * (i / 2));
-    if constexpr (i % 2 == 0) return choose(15, low, left<4, 4, 2, 2>(high)) & 63;
-    return choose(15, right<4, 4, 4, 4>(low), right<0, 0, 2, 2>(high)) & 63;
+    if constexpr (i % 2 == 0) return choose(15, low, 48, left<4, 4, 2, 2>(high));
+    return choose(15, right<4, 4, 4, 4>(low), 48, right<0, 0, 2, 2>(high));
   }
 };
 struct Q2K : SuperBlocks<Q2K, 84, 4> {
@@ -236,7 +259,7 @@ struct Q3K : SuperBlocks<Q3K, 110, 4> {
     if constexpr (i == 1) high = right<0, 0, 1, 1>(high);
     if constexpr (i == 2) high = right<2, 2, 3, 3>(high);
     if constexpr (i == 3) high = right<4, 4, 5, 5>(high);
-    return choose(3, low, high) & 7;
+    return choose(3, low, 4, high);
   }
 };
 struct Iq4Xs : SuperBlocks<Iq4Xs, 136, 2> {

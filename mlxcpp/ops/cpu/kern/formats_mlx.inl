@@ -7,8 +7,8 @@
 //   kMerged    the tier multiplies 128 columns together, whose codes are halves of bytes:
 //              halves() gives these bytes, halves_part() of fewer columns, halves_pair() of 64
 //              columns of two rows, low() and high() codes
-//              Those of blocks, which are not kSplit, have their scales read with the codes:
-//              heads() gives these, head_sums() what goes with them; kZeros, blocks have zeros
+//   kHeaded    scales are read with the codes: heads() gives these, or head_scales() and
+//              head_zeros(), head_sums() what goes with them; kZeros, blocks have zeros
 //   codes<i>   the codes of the i-th 64 columns of a step
 //   scales     of n groups from `first` on, at most kWidth; zeros, or what is finite, beyond them.
 //              Blocks of 256 columns have block_scales instead, of one of them
@@ -61,6 +61,7 @@ struct Affine : Nibbles {
     kSplit = kBits == 4,
     kBig = kBits == 8,
     kMerged = kMerges && kBits == 4,
+    kHeaded = false,
     kCentre = 0
   };
   template <int>
@@ -93,6 +94,7 @@ struct Float4Codes : Nibbles {
     kSplit = true,
     kBig = false,
     kMerged = kMerges,
+    kHeaded = false,
     kCentre = 12
   };
   static Bytes low(Bytes b) { return lookup(Nibbles::low(b), kE2m1); }

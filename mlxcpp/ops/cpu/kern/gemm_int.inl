@@ -18,9 +18,12 @@ constexpr int kIntSumsFrom = kIntSums + (kPer == 4   ? 0
 
 inline int chunks_of(int columns) { return (columns + 63) / 64; }
 
+inline int int_blocks(int rows) { return (rows + kIntRows - 1) / kIntRows; }
+/// Rows of a block: all blocks have as many, but perhaps for the last one.
+inline int int_block_rows(int rows) { return (rows + int_blocks(rows) - 1) / int_blocks(rows); }
+
 inline size_t gemm_int_packed_bytes(int rows, int columns) {
-  size_t blocks = (size_t)((rows + kIntRows - 1) / kIntRows);
-  return sizeof(int) * blocks * kIntRows * kIntWords * chunks_of(columns);
+  return sizeof(int) * (size_t)int_blocks(rows) * kIntRows * kIntWords * chunks_of(columns);
 }
 
 /// Columns c and c + 4 of each eight: what masks and shifts give of codes, whose even columns come
@@ -35,9 +38,9 @@ inline void pairs_of_64(const float* values, int* pairs) {
 }
 
 inline void gemm_int_pack(const InputRows& x, int block, void* packed) {
-  int from = block * kIntRows, rows = x.rows - from < kIntRows ? x.rows - from : kIntRows;
-  int chunks = chunks_of(x.columns);
-  int* out = (int*)packed + (size_t)from * kIntWords * chunks;
+  int most = int_block_rows(x.rows), from = block * most;
+  int rows = x.rows - from < most ? x.rows - from : most, chunks = chunks_of(x.columns);
+  int* out = (int*)packed + (size_t)block * kIntRows * kIntWords * chunks;
   for (int i = 0; i < rows; ++i) {
     int m = from + i;
     const float* row = x.data + (x.index ? x.index[m] : m) * x.stride;
@@ -164,9 +167,34 @@ MLXCPP_INLINE Bytes codes_of_64(const uint8_t* p, int n) {
   return T::template codes<i>(p);
 }
 
+/// 64 codes of four bits, of eight rows: eight columns in each word once these are side by side.
+MLXCPP_INLINE void pairs_of_nibbles(const uint8_t* const* rows, long at, int* out) {
+  __m256i r[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) r[i] = load32(rows[i] + at);
+  transpose_ints(r);
+  const __m256i mask = _mm256_set1_epi16(15);
+#pragma GCC unroll 8
+  for (int d = 0; d < 8; ++d, out += 4 * kIntOutputs) {
+    store_pairs<0>(_mm256_and_si256(r[d], mask), out);
+    store_pairs<0>(_mm256_and_si256(_mm256_srli_epi16(r[d], 4), mask), out + kIntOutputs);
+    store_pairs<0>(_mm256_and_si256(_mm256_srli_epi16(r[d], 8), mask), out + 2 * kIntOutputs);
+    store_pairs<0>(_mm256_srli_epi16(r[d], 12), out + 3 * kIntOutputs);
+  }
+}
+template <class T>
+constexpr bool kIsNibbles = false;
+template <int kPerChunk>
+constexpr bool kIsNibbles<Affine<4, kPerChunk>> = true;
+
 template <class T, int i>
 inline void int_chunk(const uint8_t* const* rows, long at, int n, int* out) {
   constexpr int kSecond = (T::kSplit ? 1 : 16) * kIntOutputs;
+  if constexpr (kIsNibbles<T>)
+    if (n >= 64) {
+      for (int j = 0; j < kIntVectors; ++j) pairs_of_nibbles(rows + 8 * j, at, out + j * kWidth);
+      return;
+    }
   for (int j = 0; j < kIntVectors; ++j) {
     __m256i a[8], b[8];
 #pragma GCC unroll 8
@@ -205,6 +233,8 @@ inline void gemm_int_weights(const Matrix& w, int from, int to, int column, int 
   for (int r = 0; r < kIntOutputs; ++r) {
     int row = from + r < to ? from + r : to - 1;
     rows[r] = row_of(w, row) + (long)(column / 64) * T::kStep / T::kPhases;
+    constexpr int kBytes = kIntDepth / 64 * T::kStep / T::kPhases;  // the next ones, of many rows
+    for (int b = 0; b < kBytes; b += 64) __builtin_prefetch(rows[r] + kBytes + b);
     for (int g = 0; g < kGroups && g * kGroup < depth; g += T::kPhases == 4 ? kGroups : kWidth) {
       // As many as there are, or the load would be one by one.
       int n = w.columns - column - g * kGroup;
@@ -246,7 +276,7 @@ struct IntPanel {
   void run() const {
     int* weights = (int*)scratch;
     float* sums = (float*)(weights + kIntPanels * kIntPanelWords);
-    int all = chunks_of(w.columns);
+    int all = chunks_of(w.columns), most = int_block_rows(rows);
     for (int n = from; n < to; n += kIntPanels * kIntOutputs) {
       int panels = to - n > kIntOutputs ? kIntPanels : 1;
       memset(sums, 0, sizeof(float) * rows * panels * kIntOutputs);
@@ -254,10 +284,9 @@ struct IntPanel {
         int depth = w.columns - k < kIntDepth ? w.columns - k : kIntDepth;
         for (int p = 0; p < panels; ++p)
           gemm_int_weights<T>(w, n + p * kIntOutputs, to, k, depth, weights + p * kIntPanelWords);
-        for (int m = 0; m < rows; m += kIntRows) {
-          const int* x =
-              (const int*)packed + ((size_t)m * all + (size_t)(k / 64) * kIntRows) * kIntWords;
-          int r = rows - m < kIntRows ? rows - m : kIntRows;
+        const int* x = (const int*)packed + (size_t)(k / 64) * kIntRows * kIntWords;
+        for (int m = 0; m < rows; m += most, x += (size_t)all * kIntRows * kIntWords) {
+          int r = rows - m < most ? rows - m : most;
           for (int p = 0; p < panels; ++p)
             int_rows<T::kPer, T::kCentre == 0>(r,
                                                x,

@@ -45,6 +45,11 @@ inline void split_planes(const float* values, int, const QuantisedRows& out, lon
     out.high_split[at + i] = high[2 * i], out.high_split[at + 32 + i] = high[2 * i + 1];
     out.low_split[at + i] = low[2 * i], out.low_split[at + 32 + i] = low[2 * i + 1];
   }
+  for (int q = 0; q < 4; ++q) {
+    long to = at + 16 * (q % 2 * 2 + q / 2);
+    memcpy(out.high_halves + to, high + 16 * q, 16);
+    memcpy(out.low_halves + to, low + 16 * q, 16);
+  }
   for (int q = 0; q < 4; ++q)
     for (int i = 0; i < 8; ++i) {
       out.wide[at + 8 * q + i] = (int16_t)(int)values[16 * q + i];

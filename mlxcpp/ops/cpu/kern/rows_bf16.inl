@@ -63,7 +63,7 @@ struct HalfRow {
   template <int i>
   MLXCPP_INLINE Halves at() const {
     int g = group + i * T::kPer;
-    if constexpr (kHeaded<T>)
+    if constexpr (T::kHeaded)
       return two_blocks<T>(p + kBytes / 2 - 16, codes_of_book<T>(), halves_shifts(), s + g, z + g);
     else if constexpr (kIsAffine4<T>)
       return affine4(p, s + g, z + g);
