@@ -162,7 +162,14 @@ TEST(Linear, is_near_exact_products_for_every_tier_coding_and_number_of_rows) {
                            {130, 40, 1024},
                            {3, 40, 8192},
                            {9, 40, 8192},
-                           {16, 67, 8192}};
+                           {16, 67, 8192},
+                           // the last columns are half or a quarter of what is read at once
+                           {1, 37, 608},
+                           {2, 35, 112},
+                           {4, 66, 1056},
+                           {5, 33, 80},
+                           {6, 50, 1120},
+                           {20, 70, 96}};
   struct Question {
     Coded w;
     int rows;

@@ -27,6 +27,9 @@
 #endif
 #include "mlxcpp/ops/cpu/kern/formats_mlx.inl"
 #include "mlxcpp/ops/cpu/kern/formats_gguf.inl"
+#include "mlxcpp/ops/cpu/kern/walk.inl"
+#include "mlxcpp/ops/cpu/kern/walk_avx512.inl"
+#include "mlxcpp/ops/cpu/kern/walk_avx2.inl"
 #include "mlxcpp/ops/cpu/kern/dots.inl"
 #include "mlxcpp/ops/cpu/kern/dense.inl"
 #include "mlxcpp/ops/cpu/kern/gemm_f32.inl"

@@ -42,14 +42,23 @@ inline void weights_f32(const Matrix& w, int row, int column, int count, float* 
   }
 }
 
+/// Blocks of at most so many rows, and how many each but the last one has: about the same, since
+/// few rows keep the units waiting for sums.
+inline int row_blocks(int rows, int most) { return (rows + most - 1) / most; }
+inline int rows_of_block(int rows, int most) {
+  int blocks = row_blocks(rows, most);
+  return (rows + blocks - 1) / blocks;
+}
+
 inline size_t gemm_f32_packed_bytes(int rows, int columns) {
-  return sizeof(float) * (size_t)((rows + kGemmRows - 1) / kGemmRows * kGemmRows) * columns;
+  return sizeof(float) * (size_t)(row_blocks(rows, kGemmRows) * kGemmRows) * columns;
 }
 
 /// Block by block: [column][row].
 inline void gemm_f32_pack(const InputRows& x, int block, void* packed) {
-  int from = block * kGemmRows, rows = x.rows - from < kGemmRows ? x.rows - from : kGemmRows;
-  float* out = (float*)packed + (size_t)from * x.columns;
+  int most = rows_of_block(x.rows, kGemmRows), from = block * most;
+  int rows = x.rows - from < most ? x.rows - from : most;
+  float* out = (float*)packed + (size_t)block * kGemmRows * x.columns;
   for (int i = 0; i < kGemmRows; ++i) {
     int m = i < rows ? from + i : from;  // rows that are not there are never read again
     const float* row = x.data + (x.index ? x.index[m] : m) * x.stride;
@@ -100,8 +109,13 @@ inline void gemm_rows(int rows, const float* a, const float* b, int depth, bool 
 inline void gemm_f32_weights(
     const Matrix& w, int from, int count, int column, int depth, float* out) {
   float rows[kWidth][kGemmDepth];
+  // The next ones, of many rows, are fetched.
+  long bytes = w.row_bytes * kGemmDepth / w.columns,
+       next = w.row_bytes * column / w.columns + bytes;
   for (int j = 0; j < kGemmOutputs; j += kWidth) {
     for (int i = 0; i < kWidth; ++i) {
+      const uint8_t* row = row_of(w, from + j + i);
+      for (long b = 0; j + i < count && b < bytes; b += 64) __builtin_prefetch(row + next + b);
       if (j + i < count)
         weights_f32(w, from + j + i, column, depth, rows[i]);
       else
@@ -154,14 +168,15 @@ inline void gemm_f32_panel(const Matrix& w,
                            const OutputRows& y) {
   float* weights = (float*)scratch;
   float* sums = weights + kGemmDepth * kGemmOutputs;
+  int most = rows_of_block(rows, kGemmRows);
   for (int n = from; n < to; n += kGemmOutputs) {
     int count = to - n < kGemmOutputs ? to - n : kGemmOutputs;
     for (int k = 0; k < w.columns; k += kGemmDepth) {
       int depth = w.columns - k < kGemmDepth ? w.columns - k : kGemmDepth;
       gemm_f32_weights(w, n, count, k, depth, weights);
-      for (int m = 0; m < rows; m += kGemmRows) {
-        const float* a = (const float*)packed + (size_t)m * w.columns + (size_t)k * kGemmRows;
-        int r = rows - m < kGemmRows ? rows - m : kGemmRows;
+      const float* a = (const float*)packed + (size_t)k * kGemmRows;
+      for (int m = 0; m < rows; m += most, a += (size_t)kGemmRows * w.columns) {
+        int r = rows - m < most ? rows - m : most;
         gemm_rows<MultiplyF32>(r, a, weights, depth, k == 0, sums + m * kGemmOutputs);
       }
     }

@@ -18,12 +18,9 @@ constexpr int kIntSumsFrom = kIntSums + (kPer == 4   ? 0
 
 inline int chunks_of(int columns) { return (columns + 63) / 64; }
 
-inline int int_blocks(int rows) { return (rows + kIntRows - 1) / kIntRows; }
-/// Rows of a block: all blocks have as many, but perhaps for the last one.
-inline int int_block_rows(int rows) { return (rows + int_blocks(rows) - 1) / int_blocks(rows); }
-
 inline size_t gemm_int_packed_bytes(int rows, int columns) {
-  return sizeof(int) * (size_t)int_blocks(rows) * kIntRows * kIntWords * chunks_of(columns);
+  return sizeof(int) * (size_t)row_blocks(rows, kIntRows) * kIntRows * kIntWords *
+         chunks_of(columns);
 }
 
 /// Columns c and c + 4 of each eight: what masks and shifts give of codes, whose even columns come
@@ -38,7 +35,7 @@ inline void pairs_of_64(const float* values, int* pairs) {
 }
 
 inline void gemm_int_pack(const InputRows& x, int block, void* packed) {
-  int most = int_block_rows(x.rows), from = block * most;
+  int most = rows_of_block(x.rows, kIntRows), from = block * most;
   int rows = x.rows - from < most ? x.rows - from : most, chunks = chunks_of(x.columns);
   int* out = (int*)packed + (size_t)block * kIntRows * kIntWords * chunks;
   for (int i = 0; i < rows; ++i) {
@@ -276,7 +273,7 @@ struct IntPanel {
   void run() const {
     int* weights = (int*)scratch;
     float* sums = (float*)(weights + kIntPanels * kIntPanelWords);
-    int all = chunks_of(w.columns), most = int_block_rows(rows);
+    int all = chunks_of(w.columns), most = rows_of_block(rows, kIntRows);
     for (int n = from; n < to; n += kIntPanels * kIntOutputs) {
       int panels = to - n > kIntOutputs ? kIntPanels : 1;
       memset(sums, 0, sizeof(float) * rows * panels * kIntOutputs);
