@@ -82,6 +82,11 @@ struct Affine : Nibbles {
   }
 };
 
+template <class T>
+constexpr bool kIsAffine4 = false;
+template <int kPer>
+constexpr bool kIsAffine4<Affine<4, kPer>> = true;
+
 /// E2M1 numbers, doubled, from -12 on.
 alignas(16) const uint8_t kE2m1[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
 

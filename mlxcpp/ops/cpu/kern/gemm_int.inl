@@ -1,6 +1,5 @@
 // Products of many rows in 16-bit integers: activations as dots.inl has them, codes as they are,
-// sums of a group exact.  Two products an instruction and twice as many in a register as float32
-// has.
+// sums of a group exact.  An instruction makes twice as many products as one of float32.
 #if defined(__AVX2__) && !defined(__AVX512F__)
 namespace mlxcpp::cpu {
 namespace {
@@ -10,7 +9,7 @@ constexpr int kIntDepth = 256;  // columns of a panel: every block divides it
 
 // Of a chunk of 64 columns, block by block: 32 pairs of activations for each row, then the scale
 // of each row, then the sums of 16, 32 and 64 columns.
-constexpr int kIntPairs = 32, kIntScale = 32, kIntSums = 33, kIntWords = 40;
+constexpr int kIntScale = 32, kIntSums = 33, kIntWords = 40;
 template <int kPer>
 constexpr int kIntSumsFrom = kIntSums + (kPer == 4   ? 0
                                          : kPer == 2 ? 4
@@ -179,15 +178,11 @@ MLXCPP_INLINE void pairs_of_nibbles(const uint8_t* const* rows, long at, int* ou
     store_pairs<0>(_mm256_srli_epi16(r[d], 12), out + 3 * kIntOutputs);
   }
 }
-template <class T>
-constexpr bool kIsNibbles = false;
-template <int kPerChunk>
-constexpr bool kIsNibbles<Affine<4, kPerChunk>> = true;
 
 template <class T, int i>
 inline void int_chunk(const uint8_t* const* rows, long at, int n, int* out) {
   constexpr int kSecond = (T::kSplit ? 1 : 16) * kIntOutputs;
-  if constexpr (kIsNibbles<T>)
+  if constexpr (kIsAffine4<T>)
     if (n >= 64) {
       for (int j = 0; j < kIntVectors; ++j) pairs_of_nibbles(rows + 8 * j, at, out + j * kWidth);
       return;

@@ -33,11 +33,6 @@ inline void few_pack(const InputRows& x, int from, int count, void* packed) {
   }
 }
 
-template <class T>
-constexpr bool kIsAffine4 = false;
-template <int kPer>
-constexpr bool kIsAffine4<Affine<4, kPer>> = true;
-
 /// Where the weights of a row come from: T is a coding.  begin() prepares at most kSpan columns,
 /// from a multiple of kBlock on; then at<i>() gives the i-th 64 columns of the next kBlock, and
 /// rest() the last ones, where there are fewer.
