@@ -32,11 +32,6 @@ const GemmKernels* panels_of(const Kernels& k, Path path) {
   }
 }
 
-/// Codings whose numbers are no small integers.
-bool dense(Coding c) {
-  return c == Coding::f32 || c == Coding::f16 || c == Coding::bf16 || c == Coding::mxfp8;
-}
-
 /// A tier with tiles has its bfloat16 panels used; others where that was measured to be faster.
 const GemmKernels* half_kernels(const Machine& m) {
   bool tiles = m.kernels->probes.tile_half.run != nullptr;

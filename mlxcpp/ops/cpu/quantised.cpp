@@ -53,4 +53,8 @@ QuantisedRows rows_from(const QuantisedRows& x, int row, int rows) {
   return part;
 }
 
+bool dense(Coding c) {
+  return c == Coding::f32 || c == Coding::f16 || c == Coding::bf16 || c == Coding::mxfp8;
+}
+
 }  // namespace mlxcpp::cpu

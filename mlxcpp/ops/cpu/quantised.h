@@ -12,4 +12,7 @@ QuantisedRows quantised_rows(void* memory, int rows, int columns);
 /// Some of the rows.
 QuantisedRows rows_from(const QuantisedRows& x, int row, int rows);
 
+/// Codings whose numbers are no small integers: not for MatrixKernels::dots.
+bool dense(Coding coding);
+
 }  // namespace mlxcpp::cpu

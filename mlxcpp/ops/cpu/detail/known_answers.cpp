@@ -44,8 +44,6 @@ struct Aligned {
   std::vector<char> memory;
 };
 
-bool dense(Coding coding) { return coding == Coding::bf16 || coding == Coding::mxfp8; }
-
 std::vector<float> products(const Kernels& k, const Matrix& w, const std::vector<float>& x) {
   std::vector<float> y(kRows * kOutputs);
   if (dense(w.coding)) {

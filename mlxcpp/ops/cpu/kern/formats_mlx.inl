@@ -7,8 +7,10 @@
 //   kMerged    the tier multiplies 128 columns together, whose codes are halves of bytes:
 //              halves() gives these bytes, halves_part() of fewer columns, halves_pair() of 64
 //              columns of two rows, low() and high() codes
-//   kHeaded    scales are read with the codes: heads() gives these, or head_scales() and
-//              head_zeros(), head_sums() what goes with them; kZeros, blocks have zeros
+//   kHeaded    scales are read with the codes.  With AVX-512 heads() gives these, head_sums() what
+//              goes with them; kZeros, blocks have zeros.  With AVX2, which takes two blocks at a
+//              time, head() gives words of one row, heads() of four, halves() codes; kZeroAt is
+//              where those for the sums of activations are
 //   codes<i>   the codes of the i-th 64 columns of a step
 //   scales     of n groups from `first` on, at most kWidth; zeros, or what is finite, beyond them.
 //              Blocks of 256 columns have block_scales instead, of one of them

@@ -30,7 +30,7 @@ inline float quantise_chunk(const float* x, float* values, float* sums) {
 }
 
 #if !defined(__AVX512F__)
-/// The planes of 64 integers, in both orders.
+/// The planes of 64 integers, in each order.
 inline void split_planes(const float* values, int, const QuantisedRows& out, long at) {
   float h[64], l[64];
   for (int i = 0; i < 64; i += kWidth) {
