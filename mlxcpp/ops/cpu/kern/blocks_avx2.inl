@@ -45,31 +45,39 @@ template <int kVectors>
 struct BlockHead {
   F scales[kVectors], zeros[kVectors];
 };
-/// Two factors, then eight scales and eight minima of six bits each in twelve bytes.
-MLXCPP_INLINE BlockHead<1> scales_and_minima_at(const uint8_t* p) {
-  uint32_t factors, a, b, c;
-  memcpy(&factors, p, 4), memcpy(&a, p + 4, 4), memcpy(&b, p + 8, 4), memcpy(&c, p + 12, 4);
-  uint64_t scales = (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030);
-  uint64_t minima = (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030);
-  scales = (a & 0x3f3f3f3f) | scales << 32, minima = (b & 0x3f3f3f3f) | minima << 32;
-  __m128 f = _mm_cvtph_ps(_mm_cvtsi32_si128((int)factors));
-  auto numbers = [](uint64_t x) {
-    return F{_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)x)))};
+/// Of two rows: two factors, then eight scales and eight minima of six bits each in twelve bytes.
+/// The scales and minima as bytes, sixteen a row.
+MLXCPP_INLINE void keep_six_bits(const uint8_t* p, const uint8_t* q, uint8_t* bytes) {
+  __m256i x = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)p)),
+                                      _mm_loadu_si128((const __m128i*)q),
+                                      1);
+  auto in_both = [](int a, int b, int c, int d) {
+    return _mm256_broadcastsi128_si256(_mm_setr_epi32(a, b, c, d));
   };
-  F d = {_mm256_broadcastss_ps(f)}, least = {_mm256_broadcastss_ps(_mm_movehdup_ps(f))};
-  return {{numbers(scales) * d}, {numbers(minima) * (zero() - least)}};
+  // The first four of each in six bits of a word, the last four in its two others and in four of
+  // the last word.
+  __m256i low = _mm256_srlv_epi32(_mm256_shuffle_epi32(x, 0xa5), in_both(0, 2, 0, 2));
+  __m256i high = _mm256_srlv_epi32(_mm256_shuffle_epi32(x, 0xff), in_both(0, 0, 0, 4));
+  low = _mm256_and_si256(low, in_both(0x3f3f3f3f, 0x30303030, 0x3f3f3f3f, 0x30303030));
+  high = _mm256_and_si256(high, in_both(0, 0x0f0f0f0f, 0, 0x0f0f0f0f));
+  _mm256_store_si256((__m256i*)bytes, _mm256_or_si256(low, high));
 }
-/// Groups 0, 2, 4, 6 and 1, 3, 5, 7 of eight, so that two neighbours are in the same place.
-MLXCPP_INLINE F by_twos(F x) {
-  return {_mm256_permutevar8x32_ps(x.v, _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7))};
+/// p: the factors; bytes: of keep_six_bits().
+MLXCPP_INLINE BlockHead<1> scales_and_minima_at(const uint8_t* p, const uint8_t* bytes) {
+  F factors = {_mm256_cvtph_ps(_mm_castps_si128(_mm_broadcast_ss((const float*)p)))};
+  auto numbers = [](const uint8_t* x) {
+    return F{_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)x)))};
+  };
+  return {{numbers(bytes) * F{_mm256_moveldup_ps(factors.v)}},
+          {numbers(bytes + 8) * F{_mm256_movehdup_ps(factors.v)}}};
 }
-/// Sixteen scales of eight bits with a sign, as by_twos() has them.
-MLXCPP_INLINE BlockHead<2> signed_scales_at(const uint8_t* p, float factor) {
-  const __m128i order = _mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
-  __m128i x = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i*)p), order);
-  F d = set(factor);
-  F a = F{_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x))} * d;
-  F b = F{_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)))} * d;
+/// Sixteen scales of eight bits with a sign.
+MLXCPP_INLINE BlockHead<2> signed_scales_at(const uint8_t* p, const uint8_t* factor) {
+  F d = {_mm256_cvtph_ps(_mm_set1_epi16((short)half_at(factor)))};
+  auto numbers = [](const uint8_t* x) {
+    return F{_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)x)))};
+  };
+  F a = numbers(p) * d, b = numbers(p + 8) * d;
   return {{a, b}, {a, b}};
 }
 

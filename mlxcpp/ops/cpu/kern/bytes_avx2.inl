@@ -153,15 +153,15 @@ inline Bytes natural(Bytes x) {
   return {_mm256_permute2x128_si256(lo, hi, 0x20), _mm256_permute2x128_si256(lo, hi, 0x31)};
 }
 
-/// 256 high + low, sums of two neighbours each.
-inline __m256i join_sums(__m256i high, __m256i low) {
-  return _mm256_add_epi32(_mm256_madd_epi16(high, _mm256_set1_epi16(256)),
-                          _mm256_madd_epi16(low, _mm256_set1_epi16(1)));
-}
 #if defined(__AVXVNNI__)
 inline __m256i dot2(__m256i c, __m256i high, __m256i low) {
   __m256i h = _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), c, high);
   return _mm256_dpbusd_avx_epi32(_mm256_slli_epi32(h, 8), c, low);
+}
+template <bool>
+inline Ints dot(Bytes c, Planes x) {
+  return {dot2(c.a, load32(x.high), load32(x.low)),
+          dot2(c.b, load32(x.high + 32), load32(x.low + 32))};
 }
 /// Of two registers of codes together.
 inline __m256i dot_both(Bytes c, Planes x) {
@@ -171,34 +171,26 @@ inline __m256i dot_both(Bytes c, Planes x) {
       _mm256_dpbusd_avx_epi32(h, c.a, load32(x.low)), c.b, load32(x.low + 32));
 }
 #else
-/// Codes below 128: sums of two products fit 16 bits.
-inline __m256i dot2(__m256i c, __m256i high, __m256i low) {
-  return join_sums(_mm256_maddubs_epi16(c, high), _mm256_maddubs_epi16(c, low));
+// As many instructions as with the planes where there is one row; fewer where rows share the words.
+inline __m256i dot2(__m256i c, const int16_t* first, const int16_t* second) {
+  const __m256i zero = _mm256_setzero_si256();
+  return _mm256_add_epi32(_mm256_madd_epi16(_mm256_unpacklo_epi8(c, zero), load32(first)),
+                          _mm256_madd_epi16(_mm256_unpackhi_epi8(c, zero), load32(second)));
+}
+template <bool>
+inline Ints dot(Bytes c, Planes x) {
+  return {dot2(c.a, x.wide, x.wide + 32), dot2(c.b, x.wide + 16, x.wide + 48)};
 }
 /// Of two registers of codes together.  Codes below 64: sums of four products fit 16 bits.
 inline __m256i dot_both(Bytes c, Planes x) {
-  __m256i h = _mm256_add_epi16(_mm256_maddubs_epi16(c.a, load32(x.high)),
-                               _mm256_maddubs_epi16(c.b, load32(x.high + 32)));
-  __m256i l = _mm256_add_epi16(_mm256_maddubs_epi16(c.a, load32(x.low)),
-                               _mm256_maddubs_epi16(c.b, load32(x.low + 32)));
-  return join_sums(h, l);
-}
-inline __m256i dot_big(__m256i c, __m256i low, __m256i high) {
-  const __m256i zero = _mm256_setzero_si256();
-  return _mm256_add_epi32(_mm256_madd_epi16(_mm256_unpacklo_epi8(c, zero), low),
-                          _mm256_madd_epi16(_mm256_unpackhi_epi8(c, zero), high));
+  auto sums = [&](const int8_t* plane) {
+    return _mm256_add_epi16(_mm256_maddubs_epi16(c.a, load32(plane)),
+                            _mm256_maddubs_epi16(c.b, load32(plane + 32)));
+  };
+  return _mm256_add_epi32(_mm256_madd_epi16(sums(x.high), _mm256_set1_epi16(256)),
+                          _mm256_madd_epi16(sums(x.low), _mm256_set1_epi16(1)));
 }
 #endif
-template <bool kBig>
-inline Ints dot(Bytes c, Planes x) {
-#if !defined(__AVXVNNI__)
-  if constexpr (kBig)
-    return {dot_big(c.a, load32(x.wide), load32(x.wide + 32)),
-            dot_big(c.b, load32(x.wide + 16), load32(x.wide + 48))};
-#endif
-  return {dot2(c.a, load32(x.high), load32(x.low)),
-          dot2(c.b, load32(x.high + 32), load32(x.low + 32))};
-}
 
 /// Two sums of products of 16-bit integers: x * v, x * u.
 inline void add_products(__m256i& a, __m256i& b, __m256i x, __m256i v, __m256i u) {

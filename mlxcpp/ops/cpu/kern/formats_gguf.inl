@@ -173,7 +173,12 @@ struct MinimaBlocks : SuperBlocks<T, kBytes, 2> {
   }
 #elif defined(__AVX2__)
   static constexpr bool kHead = true;
-  static BlockHead<1> head(const uint8_t* p) { return scales_and_minima_at(p); }
+  static void prepare(const uint8_t* p, const uint8_t* q, uint8_t* bytes) {
+    keep_six_bits(p, q, bytes);
+  }
+  static BlockHead<1> head(const uint8_t* p, const uint8_t* bytes) {
+    return scales_and_minima_at(p, bytes);
+  }
 #endif
 };
 
@@ -212,7 +217,10 @@ struct Q6K : SuperBlocks<Q6K, 210, 4> {
   }
 #elif defined(__AVX2__)
   static constexpr bool kHead = true;
-  static BlockHead<2> head(const uint8_t* p) { return signed_scales_at(p + 192, f16_at(p + 208)); }
+  static void prepare(const uint8_t*, const uint8_t*, uint8_t*) {}
+  static BlockHead<2> head(const uint8_t* p, const uint8_t*) {
+    return signed_scales_at(p + 192, p + 208);
+  }
 #endif
   template <int i>
   static Bytes codes(const uint8_t* p) {

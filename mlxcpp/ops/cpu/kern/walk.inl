@@ -53,7 +53,7 @@ struct Walk {
   const uint8_t* next;  // what is fetched ahead
   long together;        // bytes of R rows
   long x_row[M];        // where the rows of activations begin; the last may be there twice
-  alignas(64) float scales[R][M][kGroups];
+  alignas(64) float scales[R][M][kGroups];  // of a segment, or of a block
 
   /// Scales of chunks [from, to), times those of the activations; zeros times their sums.
   MLXCPP_INLINE void decode_scales(
@@ -117,13 +117,8 @@ struct Walk {
   template <int i>
   void of_block(const uint8_t* from, int at, const F (&scale)[M], F (&acc)[M]);
 #elif defined(__AVX2__)
-  enum { kHeadVectors = T::kPer == 4 ? 2 : 1 };
   template <int i>
-  void of_block(const uint8_t* from,
-                int at,
-                const F (&scale)[M][kHeadVectors],
-                const float (&each)[M][8],
-                F (&acc)[M]);
+  void of_block(const uint8_t* const* from, int at, F (&acc)[R][M]);
   F of_zeros[R == 4 ? 1 : R][M];  // of headed(): sums of zeros, or of scales, times activations
 #endif
   /// Sums that are not in `acc` before the end.

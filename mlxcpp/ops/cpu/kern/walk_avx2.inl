@@ -50,61 +50,50 @@ MLXCPP_INLINE void Walk<T, M, R>::finish(F (&acc)[R][M]) {
                               T::kCentre > 0 ? -T::kCentre : 1);
 }
 
-/// The groups of the i-th 64 columns, in two registers of codes.
-template <class T, int M, int R>
-template <int i>
-MLXCPP_INLINE void Walk<T, M, R>::of_block(const uint8_t* from,
-                                           int at,
-                                           const F (&scale)[M][kHeadVectors],
-                                           const float (&each)[M][8],
-                                           F (&acc)[M]) {
-  Bytes codes = T::template codes<i>(from);
-#pragma GCC unroll 4
-  for (int m = 0; m < M; ++m) {
-    Ints d = dot<T::kBig>(codes, planes_of<T>(x, x_row[m] + 64L * (at + i)));
-    F a, b;
-    if constexpr (T::kPer == 2) {
-      a = set(each[m][2 * i]), b = set(each[m][2 * i + 1]);
-    } else {
-      F s = scale[m][i / 2];
-      a = spread_row(s, i % 2 * 2), b = spread_row(s, i % 2 * 2 + 1);
-    }
-    acc[m] = fma(floats(d.b), b, fma(floats(d.a), a, acc[m]));
-  }
-}
-
 template <class T, int M, int R>
 MLXCPP_INLINE void Walk<T, M, R>::block(const uint8_t* const* from, int at, F (&acc)[R][M]) {
-  F of_x[M][kHeadVectors], sums[M][kHeadVectors];
+  constexpr int kVectors = T::kPer / 2;
+  alignas(32) uint8_t bytes[R == 4 ? 4 : 2][16];
+#pragma GCC unroll 2
+  for (int r = 0; r < R; r += 2) T::prepare(from[r], from[R == 4 ? r + 1 : r], bytes[r]);
+  F of_x[M][kVectors], sums[M][kVectors];
 #pragma GCC unroll 4
   for (int m = 0; m < M; ++m) {
     long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + (long)T::kPer * at;
 #pragma GCC unroll 2
-    for (int v = 0; v < kHeadVectors; ++v) {
-      F s = load(x.scales[kLevel<T>] + group + 8 * v), t = load(x.sums[kLevel<T>] + group + 8 * v);
-      of_x[m][v] = T::kPer == 4 ? by_twos(s) : s;
-      sums[m][v] = T::kPer == 4 ? by_twos(t) * set(-T::kCentre) : t;
+    for (int v = 0; v < kVectors; ++v) {
+      of_x[m][v] = load(x.scales[kLevel<T>] + group + 8 * v);
+      sums[m][v] = load(x.sums[kLevel<T>] + group + 8 * v) * set(T::kCentre > 0 ? -T::kCentre : -1);
     }
   }
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
-    BlockHead<kHeadVectors> head = T::head(from[r]);
-    F scale[M][kHeadVectors];
-    alignas(32) float each[M][8];
+    auto head = T::head(from[r], bytes[R == 4 ? r : 0]);
 #pragma GCC unroll 4
-    for (int m = 0; m < M; ++m) {
+    for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-      for (int v = 0; v < kHeadVectors; ++v) {
+      for (int v = 0; v < kVectors; ++v) {
         acc[r][m] = fma(head.zeros[v], sums[m][v], acc[r][m]);
-        scale[m][v] = head.scales[v] * of_x[m][v];
+        store(scales[r][m] + 8 * v, head.scales[v] * of_x[m][v]);
       }
-      if (T::kPer == 2) store(each[m], scale[m][0]);
-    }
-    if (T::kPer == 2) asm("" : "+m"(each));  // loads that spread cost less than shuffles
-    of_block<0>(from[r], at, scale, each, acc[r]);
-    of_block<1>(from[r], at, scale, each, acc[r]);
-    of_block<2>(from[r], at, scale, each, acc[r]);
-    of_block<3>(from[r], at, scale, each, acc[r]);
+  }
+  asm volatile("" : "+m"(scales));  // loads that spread cost less than shuffles
+  of_block<0>(from, at, acc);
+  of_block<1>(from, at, acc);
+  of_block<2>(from, at, acc);
+  of_block<3>(from, at, acc);
+}
+/// The i-th 64 columns: of all rows together, so that what follows one another depends on little.
+template <class T, int M, int R>
+template <int i>
+MLXCPP_INLINE void Walk<T, M, R>::of_block(const uint8_t* const* from, int at, F (&acc)[R][M]) {
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    Bytes codes = T::template codes<i>(from[r]);
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m)
+      acc[r][m] = add_chunk<T>(
+          acc[r][m], codes, planes_of<T>(x, x_row[m] + 64L * (at + i)), scales[r][m] + T::kPer * i);
   }
 }
 
