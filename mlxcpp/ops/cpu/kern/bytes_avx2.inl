@@ -158,7 +158,6 @@ inline __m256i dot2(__m256i c, __m256i high, __m256i low) {
   __m256i h = _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), c, high);
   return _mm256_dpbusd_avx_epi32(_mm256_slli_epi32(h, 8), c, low);
 }
-template <bool>
 inline Ints dot(Bytes c, Planes x) {
   return {dot2(c.a, load32(x.high), load32(x.low)),
           dot2(c.b, load32(x.high + 32), load32(x.low + 32))};
@@ -171,13 +170,13 @@ inline __m256i dot_both(Bytes c, Planes x) {
       _mm256_dpbusd_avx_epi32(h, c.a, load32(x.low)), c.b, load32(x.low + 32));
 }
 #else
-// As many instructions as with the planes where there is one row; fewer where rows share the words.
+// Codes of 16 bits: as many instructions as with the planes where there is one row, fewer where
+// rows share them.
 inline __m256i dot2(__m256i c, const int16_t* first, const int16_t* second) {
   const __m256i zero = _mm256_setzero_si256();
   return _mm256_add_epi32(_mm256_madd_epi16(_mm256_unpacklo_epi8(c, zero), load32(first)),
                           _mm256_madd_epi16(_mm256_unpackhi_epi8(c, zero), load32(second)));
 }
-template <bool>
 inline Ints dot(Bytes c, Planes x) {
   return {dot2(c.a, x.wide, x.wide + 32), dot2(c.b, x.wide + 16, x.wide + 48)};
 }
@@ -229,13 +228,13 @@ inline F accumulate(F acc, Ints d, const float* s) {
   acc = fma(floats(d.a), spread(s, _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1)), acc);
   return fma(floats(d.b), spread(s, _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3)), acc);
 }
-/// Chunks of 64 columns whose groups need no sums of their own in either register.
+/// One chunk of 64 columns.  Where both registers share their scales, their sums are one.
 template <class T>
 inline F add_chunk(F acc, Bytes codes, Planes x, const float* s) {
   if constexpr ((T::kPer == 1 || T::kSplit) && !T::kBig)
     return accumulate_both<T::kPer>(acc, dot_both(codes, x), s);
   else
-    return accumulate<T::kPer, T::kSplit>(acc, dot<T::kBig>(codes, x), s);
+    return accumulate<T::kPer, T::kSplit>(acc, dot(codes, x), s);
 }
 
 inline F load_e8m0(const uint8_t* p) {

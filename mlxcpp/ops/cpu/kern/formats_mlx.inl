@@ -11,6 +11,8 @@
 //              goes with them; kZeros, blocks have zeros.  With AVX2, which takes two blocks at a
 //              time, head() gives words of one row, heads() of four, halves() codes; kZeroAt is
 //              where those for the sums of activations are
+//   kHead      likewise of blocks of 256 columns: head() gives their scales.  With AVX2 prepare()
+//              decodes those of two rows to bytes before, for head() of each
 //   codes<i>   the codes of the i-th 64 columns of a step
 //   scales     of n groups from `first` on, at most kWidth; zeros, or what is finite, beyond them.
 //              Blocks of 256 columns have block_scales instead, of one of them

@@ -52,6 +52,7 @@ MLXCPP_INLINE void Walk<T, M, R>::finish(F (&acc)[R][M]) {
 
 template <class T, int M, int R>
 MLXCPP_INLINE void Walk<T, M, R>::block(const uint8_t* const* from, int at, F (&acc)[R][M]) {
+  static_assert(R == 1 || R == 4);
   constexpr int kVectors = T::kPer / 2;
   alignas(32) uint8_t bytes[R == 4 ? 4 : 2][16];
 #pragma GCC unroll 2
