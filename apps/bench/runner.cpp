@@ -32,10 +32,10 @@ void Runner::feed(lm::Caches& caches, int tokens, bool want_logits, const Progre
     if (progress) progress(done, tokens);
     int n = std::min(chunk_, tokens - done);
     done += n;
-    array h = model_->hidden({.tokens = next_ids(1, n)}, caches);
+    bool logits = want_logits && done == tokens;
+    array h = model_->hidden({.tokens = next_ids(1, n), .needed = {logits ? 1 : 0}}, caches);
     auto wanted = caches.arrays();
-    if (want_logits && done == tokens)
-      wanted.push_back(model_->logits(mx::slice(h, {0, n - 1, 0}, h.shape())));
+    if (logits) wanted.push_back(model_->logits(mx::slice(h, {0, n - 1, 0}, h.shape())));
     mx::eval(wanted);
     mx::clear_cache();
   }

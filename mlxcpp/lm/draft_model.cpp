@@ -55,7 +55,7 @@ ModelDraft::ModelDraft(std::shared_ptr<const LanguageModel> model, const DraftSa
       caches_(model_->make_caches()) {}
 
 array ModelDraft::feed(const array& tokens) {
-  array h = model_->hidden({.tokens = tokens}, caches_);
+  array h = model_->hidden({.tokens = tokens, .needed = {1}}, caches_);
   int L = h.shape(1);
   array last = ops::take_columns(h, L - 1, L, 1);
   return mx::squeeze(mx::astype(model_->logits(last), mx::float32), 1);
@@ -64,7 +64,7 @@ array ModelDraft::feed(const array& tokens) {
 void ModelDraft::feed_waiting() {
   for (std::size_t i = 0; i < waiting_.size(); i += kChunk) {
     auto piece = std::span(waiting_).subspan(i, std::min<std::size_t>(kChunk, waiting_.size() - i));
-    model_->hidden({.tokens = as_tokens(piece)}, caches_);
+    model_->hidden({.tokens = as_tokens(piece), .needed = {0}}, caches_);
     mx::eval(caches_.arrays());
   }
   waiting_.clear();

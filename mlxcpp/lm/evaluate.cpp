@@ -116,7 +116,8 @@ class Scorer {
     int step = options_.prefill_step_size, size = int(context.size());
     for (int from = 0; from < size; from += step) {
       int n = std::min(step, size - from);
-      h = model_.hidden({.tokens = array(context.data() + from, {1, n}, mx::int32)}, caches);
+      array ids(context.data() + from, {1, n}, mx::int32);
+      h = model_.hidden({.tokens = ids, .needed = {1}}, caches);
       h = mx::slice(*h, {0, n - 1, 0}, h->shape());
       evaluate(*h, caches);
     }

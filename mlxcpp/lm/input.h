@@ -17,7 +17,10 @@ struct Input {
   std::vector<int> rope_shift;      // for each row, remembered by the caches; empty: unchanged
   std::optional<array> spans;  // (B, L) int32: equal numbers > 0 see each other; whole in a pass
   std::optional<array> per_layer;  // (B, L, layers, d) additions; absent: looked up from tokens
-  std::vector<int> adapters;       // for each row, 0: none; empty: no row has one
+  /// For each row, of how many of its last valid tokens hidden() gives states; others are anything
+  /// finite.  Empty: of all.  What caches keep is the same.
+  std::vector<int> needed;
+  std::vector<int> adapters;  // for each row, 0: none; empty: no row has one
 };
 
 }  // namespace mlxcpp::lm

@@ -46,6 +46,11 @@ void check(const Input& in, std::optional<int> cache_rows) {
   per_row(in.adapters, "adapters");
   for (int n : in.lengths)
     if (n < 0 || n > L) refuse("lengths", "0 to " + std::to_string(L), std::to_string(n));
+  per_row(in.needed, "needed");
+  for (size_t b = 0; b < in.needed.size(); ++b) {
+    int n = in.needed[b], most = in.lengths.empty() ? L : in.lengths[b];
+    if (n < 0 || n > most) refuse("needed", "0 to " + std::to_string(most), std::to_string(n));
+  }
 }
 
 }  // namespace
@@ -56,6 +61,7 @@ ops::Pass Caches::begin(const CacheLayout& layout, const Input& in) {
   auto lengths = in.lengths.empty() ? std::vector<int>(B, L) : in.lengths;
   auto rows =
       std::make_shared<ops::Rows>(B, L, empty() ? std::vector<int>(B, 0) : consumed(), lengths);
+  if (!in.needed.empty()) rows->needed = in.needed;
   rows->spans = in.spans;
   rows->positions = in.positions;
   std::vector<int> shift = in.rope_shift;

@@ -71,8 +71,11 @@ Stepper::Stepper(std::shared_ptr<const LanguageModel> model,
 
 Stepper::~Stepper() { finish(); }
 
-array Stepper::hidden(const array& tokens) {
-  return model_->hidden({.tokens = mx::astype(tokens, mx::int32)}, cache_->caches);
+array Stepper::hidden(const array& tokens, int needed) {
+  std::vector<int> last;
+  if (!guessing_) last = {needed};  // what guesses is given all states
+  return model_->hidden({.tokens = mx::astype(tokens, mx::int32), .needed = std::move(last)},
+                        cache_->caches);
 }
 
 array Stepper::logits(const array& h, int last) const {
@@ -111,8 +114,9 @@ bool Stepper::prefill(std::span<const TokenId> prompt, const PrefillProgress& pr
       auto start = std::chrono::steady_clock::now();
       int n = std::min(chunk.value(), total - done);
       auto ids = prompt.subspan(done, n);
-      array h = hidden(as_tokens(ids));
-      if (done + n == total) {
+      bool is_last = done + n == total;
+      array h = hidden(as_tokens(ids), is_last ? 1 : 0);
+      if (is_last) {
         pending_ = sample(logits(h, 1));
         mx::eval(to_evaluate(*pending_));
       } else {

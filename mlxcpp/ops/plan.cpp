@@ -36,8 +36,8 @@ array mlp(const array& x, const Mlp& m, const std::optional<array>& residual) {
   return linear(gated(gate, up, m.glu), m.down, residual);
 }
 
-array layer(const array& h, const LayerPlan& p, const Layer& layer) {
-  if (auto y = detail::fused_layer(h, p, layer)) return *y;
+array layer(const array& h, const LayerPlan& p, const Layer& layer, bool is_last) {
+  if (auto y = detail::fused_layer(h, p, layer, is_last)) return *y;
   array x = norm(h, p.pre_attn);
   array mid = p.post_attn ? mx::add(h, norm(self_attention(x, p.attn, layer), *p.post_attn))
                           : self_attention(x, p.attn, layer, h);
@@ -46,7 +46,8 @@ array layer(const array& h, const LayerPlan& p, const Layer& layer) {
 }
 
 array layers(array h, const std::vector<const LayerPlan*>& plans, const Pass& pass) {
-  for (size_t i = 0; i < plans.size(); ++i) h = layer(h, *plans[i], pass.layers[i]);
+  for (size_t i = 0; i < plans.size(); ++i)
+    h = layer(h, *plans[i], pass.layers[i], i + 1 == plans.size());
   return h;
 }
 

@@ -53,8 +53,9 @@ array self_attention(const array& x,
                      const std::optional<array>& residual = {});
 array mlp(const array& x, const Mlp& m, const std::optional<array>& residual = {});
 
-/// h: (B, L, D) -> (B, L, D).
-array layer(const array& h, const LayerPlan& plan, const Layer& layer);
+/// h: (B, L, D) -> (B, L, D).  The last layer of a decoder may leave out what Rows::needed does not
+/// ask for.
+array layer(const array& h, const LayerPlan& plan, const Layer& layer, bool is_last = false);
 
 /// All layers of a decoder, in order.
 array layers(array h, const std::vector<const LayerPlan*>& plans, const Pass& pass);

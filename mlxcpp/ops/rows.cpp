@@ -17,6 +17,7 @@ Rows::Rows(int b, int l, std::vector<int> off, std::vector<int> len)
       length(l),
       offsets(std::move(off)),
       lengths(std::move(len)),
+      needed(lengths),
       offset(ints(offsets)),
       index(mx::add(mx::expand_dims(offset, 1), mx::arange(0, l, mx::int32))),
       same_offset(
@@ -37,6 +38,7 @@ std::shared_ptr<const Rows> Rows::row(int b) const {
   each_.resize(batch);
   if (each_[b]) return each_[b];
   auto one = std::make_shared<Rows>(1, length, std::vector{offsets[b]}, std::vector{lengths[b]});
+  one->needed = {needed[b]};
   if (spans) one->spans = mx::slice(*spans, {b, 0}, {b + 1, length});
   if (positions && positions->ndim() == 2)
     one->positions = mx::slice(*positions, {b, 0}, {b + 1, length});

@@ -43,6 +43,26 @@ TEST_P(Architectures, give_rows_of_a_batch_what_they_get_alone) {
   }
 }
 
+/// The last layer may leave the others out, but not what caches keep of them.
+TEST_P(Architectures, give_the_last_tokens_that_are_asked_for) {
+  for (bool rotate : {true, false}) {
+    Play p(m, {.rows = 3, .rotate = rotate}, {ids(1, 40), ids(2, 44), ids(3, 50)});
+    p.pass({9, 13, 19}, {0, 1, 3});
+    p.pass({1, 1, 1}, {1, 0, 1});
+    p.pass({8, 6, 2}, {1, 1, 1});
+    p.pass({3, 0, 3}, {0, 0, 0});
+    p.pass({4, 9, 2});
+    p.pass({1, 1, 1});
+    EXPECT_LT(p.worst, kTolerance) << "rotate " << rotate;
+  }
+  Ids whole = ids(4, 30);
+  Input in = input({whole});
+  in.needed = {2};
+  array last = row(logits(m, in), 0, 28, 30);
+  EXPECT_LT(relative_difference(last, tokens_of(alone(m, whole), 28, 30)), kTolerance)
+      << "without caches";
+}
+
 /// Eight runs for each of 25 and more models: 200 in all.
 TEST_P(Architectures, let_rows_join_and_leave_at_any_step) {
   constexpr int kRuns = 8, kSteps = 10, kLength = 48;

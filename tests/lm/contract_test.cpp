@@ -314,6 +314,11 @@ TEST_P(Contract, pass_that_throws_leaves_the_caches_as_they_were) {
   EXPECT_ANY_THROW(m.hidden(bad, c));
   bad.lengths = {4, 4};
   EXPECT_THROW(m.hidden(bad, c), InputError);
+  bad = input({ids(9, 4)});
+  for (const Ids& needed : {Ids{5}, Ids{-1}, Ids{1, 1}}) {
+    bad.needed = needed;
+    EXPECT_THROW(m.hidden(bad, c), InputError);
+  }
   EXPECT_EQ(c.consumed(), Ids{10});
   EXPECT_EQ(c.nbytes(), bytes);
   EXPECT_LT(difference(c, r, 10), kTolerance);

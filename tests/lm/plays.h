@@ -72,16 +72,19 @@ struct Play {
     for (auto& f : full)
       want.push_back(alone(m, f)), live.push_back(int(done.size())), done.push_back(0);
   }
-  void pass(const Ids& n) {
+  /// Of each row n further tokens; of the last `needed` of them states are wanted, or of all.
+  void pass(const Ids& n, const Ids& needed = {}) {
     std::vector<Ids> rows;
     for (size_t i = 0; i < live.size(); ++i)
       rows.push_back(part(full[live[i]], done[live[i]], done[live[i]] + n[i]));
-    array y = logits(m, input(rows), caches);
+    Input in = input(rows);
+    in.needed = needed;
+    array y = logits(m, in, caches);
     for (size_t i = 0; i < live.size(); ++i) {
-      int b = live[i];
-      if (n[i]) {
-        differences.push_back(relative_difference(row(y, int(i), 0, n[i]),
-                                                  tokens_of(want[b], done[b], done[b] + n[i])));
+      int b = live[i], from = needed.empty() ? 0 : n[i] - needed[i];
+      if (n[i] > from) {
+        differences.push_back(relative_difference(
+            row(y, int(i), from, n[i]), tokens_of(want[b], done[b] + from, done[b] + n[i])));
         worst = std::max(worst, differences.back());
       }
       done[b] += n[i];

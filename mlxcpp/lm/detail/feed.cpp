@@ -81,7 +81,10 @@ std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const
   for (auto& f : feeds) parts.push_back(&f.cache->caches);
   Caches joint = Caches::together(parts);
   Input in = padded(feeds);
-  for (auto& f : feeds) in.adapters.push_back(f.adapter.value_or(model.adapter_use().chosen));
+  for (auto& f : feeds) {
+    in.adapters.push_back(f.adapter.value_or(model.adapter_use().chosen));
+    in.needed.push_back(f.guessing ? int(f.tokens.size()) : asked(f));
+  }
   array hidden = model.hidden(in, joint);
 
   auto wanted = joint.arrays();

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <span>
 #include <utility>
 
 namespace mlxcpp::ops::detail {
@@ -105,11 +106,26 @@ std::shared_ptr<BoundAttention> BoundAttention::make(const SelfAttention& a) {
   return b;
 }
 
+BoundAttention::Queries BoundAttention::Queries::all(const Rows& rows) {
+  size_t B = size_t(rows.batch);
+  return {std::vector<int>(B, 0), std::vector<int>(B, rows.length), rows.batch * rows.length};
+}
+
+BoundAttention::Queries BoundAttention::Queries::needed(const Rows& rows) {
+  Queries q;
+  for (int b = 0; b < rows.batch; ++b) {
+    q.first.push_back(rows.lengths[b] - rows.needed[b]);
+    q.count.push_back(rows.needed[b]);
+    q.tokens += rows.needed[b];
+  }
+  return q;
+}
+
 /// Turns the heads of one row, (tokens, heads, head_dim).
 void BoundAttention::turn_row(
     const float* x, int row, int heads, const Turned& to, const Rows& rows) const {
   std::vector<int> positions(to.tokens);
-  for (int t = 0; t < to.tokens; ++t) positions[t] = rows.offsets[row] + t;
+  for (int t = 0; t < to.tokens; ++t) positions[t] = rows.offsets[row] + to.first + t;
   int end = rows.end(row);
   bool beyond = rope_->beyond && end > rope_->beyond->original;
   const float* inverse = (beyond ? long_inverse_ : inverse_).data();
@@ -147,12 +163,12 @@ void BoundAttention::keep_row(
             from + (long(t) * kv_heads_ + h) * size, size, to + (h * keys.columns + at + t) * size);
   };
   if (keys.half) {
-    turn_row(k, row, kv_heads_, {k, head_dim_, long(kv_heads_) * head_dim_, tokens}, rows);
+    turn_row(k, row, kv_heads_, {k, head_dim_, long(kv_heads_) * head_dim_, 0, tokens}, rows);
     copy(k, head_dim_, static_cast<unsigned short*>(keys.k), cpu::to_half);
     copy(v, v_dim_, static_cast<unsigned short*>(keys.v), cpu::to_half);
   } else {
     float* to = static_cast<float*>(keys.k) + long(at) * head_dim_;
-    turn_row(k, row, kv_heads_, {to, keys.columns * head_dim_, head_dim_, tokens}, rows);
+    turn_row(k, row, kv_heads_, {to, keys.columns * head_dim_, head_dim_, 0, tokens}, rows);
     copy(v, v_dim_, static_cast<float*>(keys.v), std::copy_n<const float*, int, float*>);
   }
 }
@@ -183,16 +199,16 @@ void BoundAttention::fetch_places(const std::vector<Keys>& keys) const {
 }
 
 void BoundAttention::attend(const float* q,
+                            const Queries& queries,
                             const std::vector<std::vector<cpu::KeyPiece>>& pieces,
                             const std::vector<Keys>& keys,
                             const Rows& rows,
                             float* mixed) const {
-  int L = rows.length, q_size = heads_ * head_dim_;
   std::vector<cpu::RowKeys> seen;
   for (int b = 0; b < rows.batch; ++b) {
     cpu::RowKeys r{.pieces = pieces[b].data(),
                    .count = int(pieces[b].size()),
-                   .offset = rows.offsets[b],
+                   .offset = rows.offsets[b] + queries.first[b],
                    .end = rows.end(b)};
     for (auto& p : pieces[b]) r.keys += p.keys;
     if (!keys.empty()) {
@@ -202,51 +218,66 @@ void BoundAttention::attend(const float* q,
     }
     seen.push_back(r);
   }
-  cpu::attention({.rows = rows.batch,
-                  .heads = heads_,
-                  .kv_heads = kv_heads_,
-                  .queries = L,
-                  .k_size = head_dim_,
-                  .v_size = v_dim_,
-                  .q = {.data = q, .row = long(L) * q_size, .head = head_dim_, .token = q_size},
-                  .keys = seen.data(),
-                  .out = mixed,
-                  .out_row = long(L) * heads_ * v_dim_,
-                  .out_head = v_dim_,
-                  .out_token = long(heads_) * v_dim_,
-                  .scale = args_.scale,
-                  .softcap = args_.softcap,
-                  .sinks = sinks_ ? sinks_->data<float>() : nullptr,
-                  .causal = args_.causal,
-                  .window = args_.window,
-                  .chunk = args_.chunk});
+  // Rows that ask for the same number of tokens are one call.
+  for (int b = 0, next; b < rows.batch; b = next) {
+    int count = queries.count[b];
+    for (next = b + 1; next < rows.batch && queries.count[next] == count;) ++next;
+    long q_row = long(count) * heads_ * head_dim_, out_row = long(count) * heads_ * v_dim_;
+    cpu::attention(
+        {.rows = next - b,
+         .heads = heads_,
+         .kv_heads = kv_heads_,
+         .queries = count,
+         .k_size = head_dim_,
+         .v_size = v_dim_,
+         .q = {.data = q, .row = q_row, .head = head_dim_, .token = long(heads_) * head_dim_},
+         .keys = seen.data() + b,
+         .out = mixed,
+         .out_row = out_row,
+         .out_head = v_dim_,
+         .out_token = long(heads_) * v_dim_,
+         .scale = args_.scale,
+         .softcap = args_.softcap,
+         .sinks = sinks_ ? sinks_->data<float>() : nullptr,
+         .causal = args_.causal,
+         .window = args_.window,
+         .chunk = args_.chunk});
+    q += (next - b) * q_row, mixed += (next - b) * out_row;
+  }
 }
 
 void BoundAttention::run(const float* x,
+                         const float* x_q,
+                         const Queries& queries,
                          const float* residual,
                          float* y,
                          const Rows& rows,
                          const std::vector<Keys>& keys) const {
-  int B = rows.batch, L = rows.length, T = B * L;
+  int B = rows.batch, L = rows.length, T = B * L, N = queries.tokens;
   int q_size = heads_ * head_dim_, k_size = kv_heads_ * head_dim_, v_size = kv_heads_ * v_dim_;
-  Scratch scratch(size_t(T) * (q_size + k_size + v_size + heads_ * v_dim_));
-  float* q = scratch.take(size_t(T) * q_size);
+  Scratch scratch(size_t(T) * (k_size + v_size) + size_t(N) * (q_size + heads_ * v_dim_));
+  float* q = scratch.take(size_t(N) * q_size);
   float* k = scratch.take(size_t(T) * k_size);
   float* v = scratch.take(size_t(T) * v_size);
-  float* mixed = scratch.take(size_t(T) * heads_ * v_dim_);
+  float* mixed = scratch.take(size_t(N) * heads_ * v_dim_);
   if (L == 1) fetch_places(keys);
   cpu::Product qkv[] = {product(*q_, q), product(*k_, k), product(*v_, v)};
-  cpu::linear(x, inputs(), T, qkv);
-  if (q_norm_) cpu::rms_norm(q, q_norm_->values(), q_norm_->eps, T * heads_, head_dim_, q);
+  std::span<const cpu::Product> all = qkv;
+  if (x_q != x) cpu::linear(x_q, inputs(), N, all.first(1));
+  cpu::linear(x, inputs(), T, x_q == x ? all : all.subspan(1));
+  if (q_norm_) cpu::rms_norm(q, q_norm_->values(), q_norm_->eps, N * heads_, head_dim_, q);
   if (k_norm_) cpu::rms_norm(k, k_norm_->values(), k_norm_->eps, T * kv_heads_, head_dim_, k);
 
   std::vector<std::vector<cpu::KeyPiece>> pieces(B);
+  float* qb = q;
   for (int b = 0; b < B; ++b) {
-    float *qb = q + size_t(b) * L * q_size, *kb = k + size_t(b) * L * k_size;
+    float* kb = k + size_t(b) * L * k_size;
     const float* vb = v + size_t(b) * L * v_size;
-    turn_row(qb, b, heads_, {qb, head_dim_, q_size, L}, rows);
+    int first = queries.first[b], count = queries.count[b];
+    turn_row(qb, b, heads_, {qb, head_dim_, q_size, first, count}, rows);
+    qb += size_t(count) * q_size;
     if (keys.empty()) {
-      turn_row(kb, b, kv_heads_, {kb, head_dim_, k_size, L}, rows);
+      turn_row(kb, b, kv_heads_, {kb, head_dim_, k_size, 0, L}, rows);
       pieces[b].push_back({.k = {.data = kb, .head = head_dim_, .token = k_size},
                            .v = {.data = vb, .head = v_dim_, .token = v_size},
                            .keys = L});
@@ -257,12 +288,12 @@ void BoundAttention::run(const float* x,
     pieces[b] = row.before;
     if (row.sight.seen) pieces[b].push_back(kept(row));
   }
-  attend(q, pieces, keys, rows, mixed);
+  attend(q, queries, pieces, keys, rows, mixed);
 
   cpu::Product out = product(*o_, y);
   out.residual = residual;
   out.residual_stride = o_->outputs();
-  cpu::linear(mixed, heads_ * v_dim_, T, {&out, 1});
+  cpu::linear(mixed, heads_ * v_dim_, N, {&out, 1});
 }
 
 std::shared_ptr<const BoundMlp> BoundMlp::of(const Mlp& m) {
@@ -330,15 +361,58 @@ void BoundLayer::run(const float* h,
                      const Rows& rows,
                      const std::vector<BoundAttention::Keys>& keys) const {
   int T = rows.batch * rows.length, D = attn_->outputs();
-  Scratch scratch(size_t(T) * D * 2);
+  Scratch scratch(size_t(T) * D);
   float* x = scratch.take(size_t(T) * D);
-  float* mid = scratch.take(size_t(T) * D);
   cpu::rms_norm(h, pre_attn_.values(), pre_attn_.eps, T, D, x);
-  attn_->run(x, post_attn_ ? nullptr : h, mid, rows, keys);
-  if (post_attn_) norm_and_add(*post_attn_, mid, h, T, D);
-  cpu::rms_norm(mid, pre_mlp_.values(), pre_mlp_.eps, T, D, x);
-  mlp_->run(x, post_mlp_ ? nullptr : mid, y, T);
-  if (post_mlp_) norm_and_add(*post_mlp_, y, mid, T, D);
+  run(x, x, h, BoundAttention::Queries::all(rows), y, rows, keys);
+}
+
+void BoundLayer::run_needed(const float* h,
+                            float* y,
+                            const Rows& rows,
+                            const std::vector<BoundAttention::Keys>& keys) const {
+  auto queries = BoundAttention::Queries::needed(rows);
+  int T = rows.batch * rows.length, D = attn_->outputs(), N = queries.tokens;
+  if (2 * N > T) return run(h, y, rows, keys);
+  Scratch scratch(size_t(T) * D + size_t(N) * D * 3);
+  float* x = scratch.take(size_t(T) * D);
+  float* h_q = scratch.take(size_t(N) * D);
+  float* x_q = scratch.take(size_t(N) * D);
+  float* y_q = scratch.take(size_t(N) * D);
+  cpu::rms_norm(h, pre_attn_.values(), pre_attn_.eps, T, D, x);
+  auto each_row = [&](auto copy) {
+    size_t at = 0;
+    for (int b = 0; b < rows.batch; ++b) {
+      size_t from = (size_t(b) * rows.length + queries.first[b]) * D;
+      size_t size = size_t(queries.count[b]) * D;
+      copy(from, at, size);
+      at += size;
+    }
+  };
+  each_row([&](size_t from, size_t at, size_t size) {
+    std::copy_n(h + from, size, h_q + at);
+    std::copy_n(x + from, size, x_q + at);
+  });
+  run(x, x_q, h_q, queries, y_q, rows, keys);
+  std::fill_n(y, size_t(T) * D, 0.f);
+  each_row([&](size_t to, size_t at, size_t size) { std::copy_n(y_q + at, size, y + to); });
+}
+
+void BoundLayer::run(const float* x,
+                     float* x_q,
+                     const float* h,
+                     const BoundAttention::Queries& queries,
+                     float* y,
+                     const Rows& rows,
+                     const std::vector<BoundAttention::Keys>& keys) const {
+  int N = queries.tokens, D = attn_->outputs();
+  Scratch scratch(size_t(N) * D);
+  float* mid = scratch.take(size_t(N) * D);
+  attn_->run(x, x_q, queries, post_attn_ ? nullptr : h, mid, rows, keys);
+  if (post_attn_) norm_and_add(*post_attn_, mid, h, N, D);
+  cpu::rms_norm(mid, pre_mlp_.values(), pre_mlp_.eps, N, D, x_q);
+  mlp_->run(x_q, post_mlp_ ? nullptr : mid, y, N);
+  if (post_mlp_) norm_and_add(*post_mlp_, y, mid, N, D);
 }
 
 }  // namespace mlxcpp::ops::detail

@@ -36,9 +36,21 @@ class BoundAttention {
     std::vector<cpu::KeyPiece> before;  // columns of other storage
     KvRoom::Sight sight;
   };
-  /// y = o(attention(x)) + residual.  x: (B, L, inputs), residual null or (B, L, outputs); keys of
-  /// each row, or none: only the pass itself is seen.
+  /// Tokens whose outputs are wanted: of row b so many from `first[b]` on, one row's behind the
+  /// other's.
+  struct Queries {
+    std::vector<int> first, count;
+    int tokens = 0;
+
+    static Queries all(const Rows& rows);
+    static Queries needed(const Rows& rows);
+  };
+  /// y = o(attention(x)) + residual.  x: (B, L, inputs); x_q: those of the queries, x itself if
+  /// that is all; residual null or, as y, (queries, outputs); keys of each row, or none: only the
+  /// pass itself is seen.
   void run(const float* x,
+           const float* x_q,
+           const Queries& queries,
            const float* residual,
            float* y,
            const Rows& rows,
@@ -50,13 +62,14 @@ class BoundAttention {
   struct Turned {
     float* out;
     long head, token;  // strides
-    int tokens;
+    int first, tokens;
   };
   void turn_row(const float* x, int row, int heads, const Turned& to, const Rows& rows) const;
   void keep_row(float* k, const float* v, int row, const Keys& keys, const Rows& rows) const;
   void fetch_places(const std::vector<Keys>& keys) const;
   cpu::KeyPiece kept(const Keys& keys) const;
   void attend(const float* q,
+              const Queries& queries,
               const std::vector<std::vector<cpu::KeyPiece>>& pieces,
               const std::vector<Keys>& keys,
               const Rows& rows,
@@ -97,8 +110,23 @@ class BoundLayer {
            float* y,
            const Rows& rows,
            const std::vector<BoundAttention::Keys>& keys) const;
+  /// The same for tokens that Rows::needed asks for; the others' y is 0.
+  void run_needed(const float* h,
+                  float* y,
+                  const Rows& rows,
+                  const std::vector<BoundAttention::Keys>& keys) const;
 
  private:
+  /// Behind the norm before attention.  x: (B, L, D); h, x_q and y are the queries'.  x_q, which
+  /// may be x, is overwritten.
+  void run(const float* x,
+           float* x_q,
+           const float* h,
+           const BoundAttention::Queries& queries,
+           float* y,
+           const Rows& rows,
+           const std::vector<BoundAttention::Keys>& keys) const;
+
   std::shared_ptr<const BoundAttention> attn_;
   std::shared_ptr<const BoundMlp> mlp_;
   BoundNorm pre_attn_, pre_mlp_;
@@ -115,6 +143,9 @@ std::optional<array> fused_attention(const array& x,
                                      const Layer& layer,
                                      const std::optional<array>& residual);
 std::optional<array> fused_mlp(const array& x, const Mlp& m, const std::optional<array>& residual);
-std::optional<array> fused_layer(const array& h, const LayerPlan& plan, const Layer& layer);
+std::optional<array> fused_layer(const array& h,
+                                 const LayerPlan& plan,
+                                 const Layer& layer,
+                                 bool is_last);
 
 }  // namespace mlxcpp::ops::detail

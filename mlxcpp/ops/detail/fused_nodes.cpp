@@ -107,7 +107,7 @@ std::optional<array> fused_attention(const array& x,
   shape.back() = bound->outputs();
   auto run = [bound, rows = layer.rows](
                  const float* h, const float* add, float* y, const Keys& keys) {
-    bound->run(h, add, y, *rows, keys);
+    bound->run(h, h, BoundAttention::Queries::all(*rows), add, y, *rows, keys);
   };
   return with_keys("Attention", std::move(inputs), shape, layer, run);
 }
@@ -128,12 +128,19 @@ std::optional<array> fused_mlp(const array& x, const Mlp& m, const std::optional
   return kernel("Mlp", shape, std::move(inputs), run, no_composition);
 }
 
-std::optional<array> fused_layer(const array& h, const LayerPlan& plan, const Layer& layer) {
+std::optional<array> fused_layer(const array& h,
+                                 const LayerPlan& plan,
+                                 const Layer& layer,
+                                 bool is_last) {
   if (!usable(h) || !plain_pass(*layer.rows)) return {};
   auto bound = BoundLayer::of(plan);
   if (!bound || !of_pass(h, bound->size(), *layer.rows)) return {};
-  auto run = [bound, rows = layer.rows](const float* x, const float*, float* y, const Keys& keys) {
-    bound->run(x, y, *rows, keys);
+  auto run = [bound, rows = layer.rows, is_last](
+                 const float* x, const float*, float* y, const Keys& keys) {
+    if (is_last)
+      bound->run_needed(x, y, *rows, keys);
+    else
+      bound->run(x, y, *rows, keys);
   };
   return with_keys("Layer", {dense_float(h)}, h.shape(), layer, run);
 }
