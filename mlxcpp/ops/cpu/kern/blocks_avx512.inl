@@ -133,11 +133,15 @@ template <int kOffset>
 MLXCPP_INLINE BlockSums sums_for_scales(const float* scales, const float* sums) {
   return {load(scales), load(sums) * set(-kOffset)};
 }
-/// Of eight scales and eight minima.
+/// Of eight scales and eight minima; codes of odd groups are kTimes too large.
+template <int kTimes>
 MLXCPP_INLINE BlockSums sums_for_minima(const float* scales, const float* sums) {
   __m256 less = _mm256_sub_ps(_mm256_setzero_ps(), _mm256_loadu_ps(sums));
-  return {{_mm512_zextps256_ps512(_mm256_loadu_ps(scales))},
-          {_mm512_insertf32x8(_mm512_setzero_ps(), less, 1)}};
+  __m256 of_codes = _mm256_loadu_ps(scales);
+  constexpr float kOdd = 1.f / kTimes;
+  if (kTimes > 1)
+    of_codes = _mm256_mul_ps(of_codes, _mm256_setr_ps(1, kOdd, 1, kOdd, 1, kOdd, 1, kOdd));
+  return {{_mm512_zextps256_ps512(of_codes)}, {_mm512_insertf32x8(_mm512_setzero_ps(), less, 1)}};
 }
 /// Two factors, then eight scales and eight minima of six bits each in twelve bytes.
 MLXCPP_INLINE F scales_and_minima_at(const uint8_t* p) {

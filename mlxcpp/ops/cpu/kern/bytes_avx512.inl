@@ -44,6 +44,11 @@ inline Bytes left(Bytes x) {
 }
 inline __m512i all64(uint8_t m) { return _mm512_set1_epi8((char)m); }
 inline Bytes operator&(Bytes x, uint8_t m) { return {_mm512_and_si512(x.v, all64(m))}; }
+/// Bits of the first 32 bytes, and of the others.
+inline Bytes in_halves(Bytes x, uint8_t first, uint8_t second) {
+  __m512i mask = _mm512_mask_mov_epi32(all64(first), 0xff00, all64(second));
+  return {_mm512_and_si512(x.v, mask)};
+}
 inline Bytes operator^(Bytes x, uint8_t m) { return {_mm512_xor_si512(x.v, all64(m))}; }
 inline Bytes operator|(Bytes x, Bytes y) { return {_mm512_or_si512(x.v, y.v)}; }
 inline Bytes choose(uint8_t m, Bytes x, uint8_t n, Bytes y) {

@@ -63,11 +63,68 @@ MLXCPP_INLINE Halves numbers_64(Bytes codes, const float* s, const float* z, int
   }
   return {(__m512i)_mm512_cvtne2ps_pbh(b.v, a.v), (__m512i)_mm512_cvtne2ps_pbh(d.v, c.v)};
 }
+
+/// Blocks of 256 columns whose groups are the low or the high halves of 32 bytes.
+template <class T, int kMost = 5>
+constexpr bool has_tables() {
+  if constexpr (T::kPhases == 4) return T::kTableBits > 0 && T::kTableBits <= kMost;
+  return false;
+}
+/// What the codes of group g stand for: of four bits, twice.
+template <class T>
+MLXCPP_INLINE __m512i table_of_group(const float* head, int g) {
+  const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  __m512 scale = _mm512_set1_ps(head[g]), least = _mm512_set1_ps(head[8 + g]);
+  __m512 first = _mm512_fmsub_ps(codes, scale, least), second = first;
+  if (T::kTableBits == 5)
+    second = _mm512_fmsub_ps(_mm512_add_ps(codes, _mm512_set1_ps(16)), scale, least);
+  return (__m512i)_mm512_cvtne2ps_pbh(second, first);
+}
+/// The i-th 64 columns; `head` has eight scales and eight minima.
+template <class T, int i>
+MLXCPP_INLINE Halves two_groups(const uint8_t* p, const float* head) {
+  __m512i low = _mm512_cvtepu8_epi16(load32(p + T::kLowBits + 32 * i));
+  __m512i high = _mm512_srli_epi16(low, 4);
+  // Look-ups take five bits of an index; the fifth of a code of four makes no difference.
+  if constexpr (T::kTableBits == 5) {
+    __m512i fifth = _mm512_cvtepu8_epi16(load32(p + 16)), four = _mm512_set1_epi16(15);
+    auto moved = [&](int from) {
+      return from < 4 ? _mm512_slli_epi16(fifth, 4 - from) : _mm512_srli_epi16(fifth, from - 4);
+    };
+    low = _mm512_ternarylogic_epi32(four, low, moved(2 * i), 0xca);
+    high = _mm512_ternarylogic_epi32(four, high, moved(2 * i + 1), 0xca);
+  }
+  return {_mm512_permutexvar_epi16(low, table_of_group<T>(head, 2 * i)),
+          _mm512_permutexvar_epi16(high, table_of_group<T>(head, 2 * i + 1))};
+}
+template <class T>
+MLXCPP_INLINE void keep_head(const uint8_t* p, float* head) {
+  store(head, T::head(p));
+  asm("" : "+m"(*(float(*)[kWidth])head));  // as in decode_nibbles()
+}
+
 template <class T>
 inline void decode_64(Bytes codes, const float* s, const float* z, int n, char* out) {
   Halves h = numbers_64<T>(codes, s, z, n);
   _mm512_store_si512(out, h.first);
   if (n > 32) _mm512_store_si512(out + kHalfTile, h.second);
+}
+template <class T, int i>
+MLXCPP_INLINE void decode_groups(const uint8_t* p, const float* head, char* out) {
+  Halves h = two_groups<T, i>(p, head);
+  _mm512_store_si512(out + 2 * i * kHalfTile, h.first);
+  _mm512_store_si512(out + (2 * i + 1) * kHalfTile, h.second);
+}
+/// A block.
+template <class T>
+inline void decode_tables(const Matrix& w, int row, int column, int, char* out) {
+  alignas(64) float head[kWidth];
+  const uint8_t* p = row_of(w, row) + (long)column / 256 * T::kStep;
+  keep_head<T>(p, head);
+  decode_groups<T, 0>(p, head, out);
+  decode_groups<T, 1>(p, head, out);
+  decode_groups<T, 2>(p, head, out);
+  decode_groups<T, 3>(p, head, out);
 }
 template <class T>
 inline void decode_codes(const Matrix& w, int row, int column, int count, char* out) {
@@ -269,8 +326,8 @@ inline HalfDecode half_decode(const Matrix& w) {
     case Coding::q8_0: return decode_codes<Q8_0>;
     case Coding::q2_k: return decode_codes<Q2K>;
     case Coding::q3_k: return decode_codes<Q3K>;
-    case Coding::q4_k: return decode_codes<Q4K>;
-    case Coding::q5_k: return decode_codes<Q5K>;
+    case Coding::q4_k: return decode_tables<Q4K>;
+    case Coding::q5_k: return decode_tables<Q5K>;
     case Coding::q6_k: return decode_codes<Q6K>;
     case Coding::iq4_xs: return decode_codes<Iq4Xs>;
     default: return decode_any;

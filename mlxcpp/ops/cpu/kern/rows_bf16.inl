@@ -35,9 +35,11 @@ inline void few_pack(const InputRows& x, int from, int count, void* packed) {
 
 /// Where the weights of a row come from: T is a coding.  begin() prepares at most kSpan columns,
 /// from a multiple of kBlock on; then at<i>() gives the i-th 64 columns of the next kBlock, and
-/// rest() the last ones, where there are fewer.
+/// rest() the last ones, where there are fewer.  kQuick: to decode twice costs less than to load
+/// activations for one row of weights.
 template <class T>
 struct HalfRow {
+  static constexpr bool kQuick = T::kHeaded || kIsAffine4<T> || has_tables<T, 4>();
   enum {
     kBlock = 64 * T::kPhases,
     kBytes = T::kStep,  // of a block
@@ -51,6 +53,7 @@ struct HalfRow {
     p = row_of(w, row) + (long)column / kBlock * kBytes;
   }
   MLXCPP_INLINE void begin(const Matrix& w, int row, int column, int columns) {
+    if constexpr (has_tables<T>()) return keep_head<T>(p, s);
     piece_scales<T>(w, row, column, columns, s, z);
     asm("" : "+m"(s), "+m"(z));  // as in decode_nibbles()
     group = 0;
@@ -62,6 +65,8 @@ struct HalfRow {
       return two_blocks<T>(p + kBytes / 2 - 16, codes_of_book<T>(), halves_shifts(), s + g, z + g);
     else if constexpr (kIsAffine4<T>)
       return affine4(p, s + g, z + g);
+    else if constexpr (has_tables<T>())
+      return two_groups<T, i>(p, s);
     else
       return numbers_64<T>(T::template codes<i>(p), s + g, z + g, 64);
   }
@@ -81,6 +86,7 @@ struct HalfRow {
 };
 template <>
 struct HalfRow<DenseBf16> {
+  static constexpr bool kQuick = true;
   enum { kBlock = 64, kBytes = 128, kSpan = 1 << 30 };
   const uint8_t* p;
   MLXCPP_INLINE void start(const Matrix& w, int row, int column) {
@@ -102,6 +108,7 @@ struct HalfRow<DenseBf16> {
 struct DecodedCoding {};
 template <>
 struct HalfRow<DecodedCoding> {
+  static constexpr bool kQuick = false;
   enum { kBlock = 64, kBytes = 64, kSpan = kHalfPiece };
   HalfDecode decode;
   char* p;
@@ -122,8 +129,8 @@ struct HalfRow<DecodedCoding> {
   MLXCPP_INLINE void next() { p += 2 * kHalfTile; }
 };
 
-/// R outputs with M rows.
-template <class T, int M, int R>
+/// R outputs with M rows, of kAll that activations are packed for.
+template <class T, int M, int R, int kAll>
 struct FewWalk {
   HalfRow<T> from[R];
 
@@ -136,7 +143,7 @@ struct FewWalk {
     }
 #pragma GCC unroll 16
     for (int m = 0; m < M; ++m) {
-      __m512bh a = (__m512bh)_mm512_load_si512(x + (M + m) * 64);
+      __m512bh a = (__m512bh)_mm512_load_si512(x + (kAll + m) * 64);
       for (int r = 0; r < R; ++r)
         acc[r][m].v = _mm512_dpbf16_ps(acc[r][m].v, a, (__m512bh)h[r].second);
     }
@@ -158,13 +165,13 @@ struct FewWalk {
                          bool near,
                          F (&out)[R][M]) {
     F acc[R][M];
-    constexpr int kBlock = HalfRow<T>::kBlock, kBytes = HalfRow<T>::kBytes, kX = 2 * M * 64;
+    constexpr int kBlock = HalfRow<T>::kBlock, kBytes = HalfRow<T>::kBytes, kX = 2 * kAll * 64;
     for (int r = 0; r < R; ++r) {
       from[r].start(w, rows[r], column);
 #pragma GCC unroll 16
       for (int m = 0; m < M; ++m) acc[r][m] = zero();
     }
-    x += (long)column * 2 * M;
+    x += (long)column * 2 * kAll;
     for (; column < to; column += HalfRow<T>::kSpan) {
       int n = to - column < HalfRow<T>::kSpan ? to - column : (int)HalfRow<T>::kSpan;
       for (int r = 0; r < R; ++r) from[r].begin(w, rows[r], column, n);
@@ -194,11 +201,12 @@ struct FewWalk {
   }
 };
 
-/// Outputs [from, to) of all rows, into sums: (few_rows, to - from).
-template <class T, int M, int R>
+/// Outputs [from, to) of all rows, into sums: (kAll, to - from); M rows at a time, for which the
+/// second time weights are near.
+template <class T, int M, int R, int kAll = M>
 inline void few_outputs(const Matrix& w, const char* x, int from, int to, float* sums) {
   int count = to - from,
-      part = few_columns(M, w.columns, HalfRow<T>::kBytes * 64 / HalfRow<T>::kBlock);
+      part = few_columns(kAll, w.columns, HalfRow<T>::kBytes * 64 / HalfRow<T>::kBlock);
   long bytes = w.row_bytes * (part < w.columns ? part : w.columns) / w.columns;
   // Whole rows are read in the order of memory: the first cache's prefetcher follows.  Stretches
   // are not, so they are fetched into it.
@@ -212,19 +220,22 @@ inline void few_outputs(const Matrix& w, const char* x, int from, int to, float*
       for (int r = 0; r < R; ++r) rows[r] = n + r < to ? n + r : to - 1;
       int next = n + far, next_k = k;
       if (next >= to && near) next -= count, next_k += part;
-      FewWalk<T, M, R> walk;
-      F found[R][M];
-      walk.run(w, rows, x, k, end, row_of(w, next) + w.row_bytes * next_k / w.columns, near, found);
-      for (int r = 0; r < R && n + r < to; ++r)
-        for (int m = 0; m < M; m += 4) {
-          float t[4];
-          auto& a = found[r];
-          sum_four(a[m], a[m + 1], a[m + 2 < M ? m + 2 : m], a[m + 3 < M ? m + 3 : m], 1, t);
-          for (int i = 0; i < 4 && m + i < M; ++i) {
-            float* y = sums + (m + i) * count + n + r - from;
-            *y = k == 0 ? t[i] : *y + t[i];
+      const uint8_t* ahead = row_of(w, next) + w.row_bytes * next_k / w.columns;
+      for (int first = 0; first < kAll; first += M) {
+        FewWalk<T, M, R, kAll> walk;
+        F found[R][M];
+        walk.run(w, rows, x + first * 64, k, end, ahead, near, found);
+        for (int r = 0; r < R && n + r < to; ++r)
+          for (int m = 0; m < M; m += 4) {
+            float t[4];
+            auto& a = found[r];
+            sum_four(a[m], a[m + 1], a[m + 2 < M ? m + 2 : m], a[m + 3 < M ? m + 3 : m], 1, t);
+            for (int i = 0; i < 4 && m + i < M; ++i) {
+              float* y = sums + (first + m + i) * count + n + r - from;
+              *y = k == 0 ? t[i] : *y + t[i];
+            }
           }
-        }
+      }
     }
   }
 }
@@ -239,9 +250,12 @@ struct FewRows {
     switch (few_rows(rows)) {
       case 6: return few_outputs<T, 6, 2>(w, x, from, to, sums);
       case 8: return few_outputs<T, 8, 2>(w, x, from, to, sums);
-      case 12: return few_outputs<T, 12, 1>(w, x, from, to, sums);
-      default: return few_outputs<T, 16, 1>(w, x, from, to, sums);
+      case 12: return few_outputs < T, 12, HalfRow<T>::kQuick ? 2 : 1 > (w, x, from, to, sums);
     }
+    if constexpr (HalfRow<T>::kQuick)
+      few_outputs<T, 8, 2, 16>(w, x, from, to, sums);
+    else
+      few_outputs<T, 16, 1>(w, x, from, to, sums);
   }
 };
 

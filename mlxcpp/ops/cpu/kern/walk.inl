@@ -115,7 +115,7 @@ struct Walk {
   void block(const uint8_t* const* from, int at, F (&acc)[R][M]);
 #if defined(__AVX512F__)
   template <int i>
-  void of_block(const uint8_t* from, int at, const F (&scale)[M], F (&acc)[M]);
+  void of_block(const uint8_t* const* from, int at, const F (&scale)[R][M], F (&acc)[R][M]);
 #elif defined(__AVX2__)
   template <int i>
   void of_block(const uint8_t* const* from, int at, F (&acc)[R][M]);

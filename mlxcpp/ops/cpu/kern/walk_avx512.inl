@@ -33,17 +33,21 @@ MLXCPP_INLINE void Walk<T, M, R>::paired(const uint8_t* const* from,
   }
 }
 
+/// The i-th 64 columns: of all rows together, so that these share what is loaded.
 template <class T, int M, int R>
 template <int i>
-MLXCPP_INLINE void Walk<T, M, R>::of_block(const uint8_t* from,
+MLXCPP_INLINE void Walk<T, M, R>::of_block(const uint8_t* const* from,
                                            int at,
-                                           const F (&scale)[M],
-                                           F (&acc)[M]) {
-  Bytes codes = T::template codes<i>(from);
+                                           const F (&scale)[R][M],
+                                           F (&acc)[R][M]) {
 #pragma GCC unroll 4
-  for (int m = 0; m < M; ++m) {
-    Ints d = dot<T::kBig>(codes, planes_of<T>(x, x_row[m] + 64L * (at + i)));
-    acc[m] = fma(as_floats(d), spread_scales<T::kPer, i>(scale[m]), acc[m]);
+  for (int r = 0; r < R; ++r) {
+    Bytes codes = T::template block_codes<i>(from[r]);
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) {
+      Ints d = dot<T::kBig>(codes, planes_of<T>(x, x_row[m] + 64L * (at + i)));
+      acc[r][m] = fma(as_floats(d), spread_scales<T::kPer, i>(scale[r][m]), acc[r][m]);
+    }
   }
 }
 
@@ -55,19 +59,20 @@ MLXCPP_INLINE void Walk<T, M, R>::block(const uint8_t* const* from, int at, F (&
     long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + (long)T::kPer * at;
     of_x[m] = T::head_sums(x.scales[kLevel<T>] + group, x.sums[kLevel<T>] + group);
   }
+  F scale[R][M];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
-    F head = T::head(from[r]), scale[M];
+    F head = T::head(from[r]);
 #pragma GCC unroll 4
     for (int m = 0; m < M; ++m) {
       acc[r][m] = fma(head, of_x[m].sums, acc[r][m]);
-      scale[m] = head * of_x[m].scales;
+      scale[r][m] = head * of_x[m].scales;
     }
-    of_block<0>(from[r], at, scale, acc[r]);
-    of_block<1>(from[r], at, scale, acc[r]);
-    of_block<2>(from[r], at, scale, acc[r]);
-    of_block<3>(from[r], at, scale, acc[r]);
   }
+  of_block<0>(from, at, scale, acc);
+  of_block<1>(from, at, scale, acc);
+  of_block<2>(from, at, scale, acc);
+  of_block<3>(from, at, scale, acc);
 }
 
 template <class T, int M, int R>
