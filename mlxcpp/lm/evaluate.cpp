@@ -117,7 +117,7 @@ class Scorer {
     for (int from = 0; from < size; from += step) {
       int n = std::min(step, size - from);
       array ids(context.data() + from, {1, n}, mx::int32);
-      h = model_.hidden({.tokens = ids, .needed = {1}}, caches);
+      h = model_.hidden({.tokens = ids, .needed = {from + n == size ? 1 : 0}}, caches);
       h = mx::slice(*h, {0, n - 1, 0}, h->shape());
       evaluate(*h, caches);
     }

@@ -21,8 +21,9 @@ class LanguageModel {
  public:
   virtual ~LanguageModel() = default;
 
-  /// (B, L) tokens -> (B, L, D).  Opens the pass: the caches' counts advance now, not when the
-  /// result is evaluated.  Throws InputError when `in` does not fit itself or the caches.
+  /// (B, L) tokens -> (B, L, D), of which Input::needed asks for some.  Opens the pass: the caches'
+  /// counts advance now, not when the result is evaluated.  Throws InputError when `in` does not
+  /// fit itself or the caches.
   array hidden(const Input& in, Caches& caches) const;
   virtual array logits(const array& hidden) const = 0;  ///< (..., D) -> (..., V)
   virtual CacheLayout layout() const = 0;               ///< what each layer keeps; never how

@@ -141,13 +141,13 @@ Token Stepper::next(int room) {
   try {
     if (guessing_) return next_guessed(room);
     if (!pending_) {  // the last token was not fed yet
-      pending_ = sample(logits(hidden(as_tokens({&*last_, 1})), 1));
+      pending_ = sample(logits(hidden(as_tokens({&*last_, 1}), 1), 1));
       mx::eval(to_evaluate(*pending_));
       cache_->ids.push_back(*last_);
     }
     Sampled now = *std::exchange(pending_, std::nullopt);
     if (look_ahead_) {
-      pending_ = sample(logits(hidden(mx::reshape(now.ids, {1, 1})), 1));
+      pending_ = sample(logits(hidden(mx::reshape(now.ids, {1, 1}), 1), 1));
       mx::async_eval(to_evaluate(*pending_));
     }
     Token token = take(now);

@@ -59,7 +59,8 @@ class Stepper {
   SpeculationStats speculation() const;
 
  private:
-  array hidden(const array& tokens, int needed = 1);  // (1, L) ids -> (1, L, D), of so many last
+  /// (1, L) ids -> (1, L, D): states of the last `needed`, or of all where it guesses.
+  array hidden(const array& tokens, int needed);
   array logits(const array& hidden, int last) const;  // (1, L, D) -> (last, V)
   Sampled sample(const array& logits);                // (1, V)
   std::vector<array> to_evaluate(const Sampled& s) const;

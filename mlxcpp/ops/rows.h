@@ -16,7 +16,7 @@ namespace mlxcpp::ops {
 struct Rows {
   int batch, length;
   std::vector<int> offsets, lengths;  // per row: tokens before this pass, valid tokens in it
-  std::vector<int> needed;            // of how many of the last valid ones states are wanted: all
+  std::vector<int> needed;            // of so many of the last valid ones states are wanted
   array offset;                       // (B,) int32, = offsets
   array index;                        // (B, L) int32: offset + column.  Masks use this
   std::optional<array> positions;     // (B, L) or (3, B, L) int32, for rope only, if not the index

@@ -39,7 +39,8 @@ struct Coded {
   }
 };
 const Layout kF32{Coding::f32}, kF16{Coding::f16}, kBf16{Coding::bf16},
-    kAffine4{Coding::affine4, 64, Number::bf16};
+    kAffine4{Coding::affine4, 64, Number::bf16}, kQ4K{Coding::q4_k}, kQ5K{Coding::q5_k},
+    kQ6K{Coding::q6_k};
 
 std::vector<Tier> able_tiers() {
   use({});
@@ -319,10 +320,11 @@ TEST(Linear, may_overwrite_its_residual) {
 }
 
 TEST(Linear, gives_the_same_bits_for_any_number_of_threads) {
-  for (auto& [way, rows] : cases({1, 4, 15, 45})) {
-    for (const Layout& coding : {kF32, kBf16, kAffine4}) {
-      Coded w(coding, 259, 576, 1), v(coding, 100, 576, 2);
-      auto x = activations(rows, 576, false, 2);
+  constexpr int kColumns = 768;  // of whole blocks
+  for (auto& [way, rows] : cases({1, 4, 8, 12, 15, 45})) {
+    for (const Layout& coding : {kF32, kBf16, kAffine4, kQ4K, kQ5K, kQ6K}) {
+      Coded w(coding, 259, kColumns, 1), v(coding, 100, kColumns, 2);
+      auto x = activations(rows, kColumns, false, 2);
       std::vector<float> first;
       for (int threads : {1, 2, 3, 7}) {
         Settings with = way;
@@ -331,7 +333,7 @@ TEST(Linear, gives_the_same_bits_for_any_number_of_threads) {
         std::vector<float> y(std::size_t(rows) * 359, kNan);
         Product p[] = {{.w = w.m, .y = y.data(), .y_stride = 359},
                        {.w = v.m, .y = &y[259], .y_stride = 359}};
-        linear(x.data(), 576, rows, p);
+        linear(x.data(), kColumns, rows, p);
         if (threads == 1) first = y;
         EXPECT_EQ(std::memcmp(first.data(), y.data(), y.size() * sizeof(float)), 0)
             << name_of(way) << " " << threads << " threads";

@@ -2,6 +2,7 @@
 // those loops.
 #include "mlxcpp/ops/plan.h"
 
+#include "mlxcpp/ops/device.h"
 #include "tests/support/numbers.h"
 
 #include <mlx/ops.h>
@@ -184,6 +185,28 @@ TEST_P(LayerOf, llama_form_equals_the_loops) {
   Numbers y(layer(h, plan_of(p, GetParam()), uncached()));
   for (int b = 0; b < kBatch; ++b)
     EXPECT_LT(difference(row_of(y, b), layer_loop(row_of(h, b), p, GetParam())), 1e-5) << b;
+}
+
+TEST_P(LayerOf, gives_the_tokens_that_are_asked_for_when_it_is_the_last) {
+  array h = noise({kBatch, kLength, kDim}, 1);
+  Parameters p = parameters();
+  for (const std::vector<int>& needed : {std::vector{1, 0}, {0, 2}, {2, 1}, {1, 1}, {5, 3}}) {
+    Layer last = uncached();
+    auto rows = std::make_shared<Rows>(*last.rows);
+    rows->needed = needed;
+    last.rows = rows;
+    Numbers y(layer(h, plan_of(p, GetParam()), last, true));
+    for (int b = 0; b < kBatch; ++b) {
+      Numbers mine = row_of(y, b), want = layer_loop(row_of(h, b), p, GetParam());
+      int from = kLengths[b] - needed[b];
+      for (int t = from; t < kLengths[b]; ++t)
+        for (int d = 0; d < kDim; ++d) EXPECT_NEAR(mine(t, d), want(t, d), 1e-4);
+      // Few: the others are not computed.
+      bool few = 2 * (needed[0] + needed[1]) <= kBatch * kLength;
+      for (int t = 0; own_kernels() && few && t < from; ++t)
+        for (int d = 0; d < kDim; ++d) EXPECT_EQ(mine(t, d), 0);
+    }
+  }
 }
 
 /// sum of c * layer(h), over valid tokens.

@@ -373,7 +373,7 @@ void BoundLayer::run_needed(const float* h,
                             const std::vector<BoundAttention::Keys>& keys) const {
   auto queries = BoundAttention::Queries::needed(rows);
   int T = rows.batch * rows.length, D = attn_->outputs(), N = queries.tokens;
-  if (2 * N > T) return run(h, y, rows, keys);
+  if (2 * N > T) return run(h, y, rows, keys);  // a product of its own for q, and copies, cost more
   Scratch scratch(size_t(T) * D + size_t(N) * D * 3);
   float* x = scratch.take(size_t(T) * D);
   float* h_q = scratch.take(size_t(N) * D);

@@ -110,7 +110,7 @@ class BoundLayer {
            float* y,
            const Rows& rows,
            const std::vector<BoundAttention::Keys>& keys) const;
-  /// The same for tokens that Rows::needed asks for; the others' y is 0.
+  /// The same for tokens that Rows::needed asks for; where these are few, the others' y is 0.
   void run_needed(const float* h,
                   float* y,
                   const Rows& rows,

@@ -133,7 +133,7 @@ template <int kOffset>
 MLXCPP_INLINE BlockSums sums_for_scales(const float* scales, const float* sums) {
   return {load(scales), load(sums) * set(-kOffset)};
 }
-/// Of eight scales and eight minima; codes of odd groups are kTimes too large.
+/// Of eight scales and eight minima; codes of odd groups are kTimes times as large.
 template <int kTimes>
 MLXCPP_INLINE BlockSums sums_for_minima(const float* scales, const float* sums) {
   __m256 less = _mm256_sub_ps(_mm256_setzero_ps(), _mm256_loadu_ps(sums));

@@ -149,7 +149,14 @@ struct SuperBlocks {
     kHeaded = false
   };
   static constexpr bool kHead = false;  // whether scales are read where their codes are
-  static constexpr int kTableBits = 0;  // of codes that are looked up, where groups have 32 columns
+  static constexpr int kTableBits = 0;
+#if defined(__AVX512F__)
+  static constexpr int kTimes = 1;
+  template <int i>
+  static Bytes block_codes(const uint8_t* p) {
+    return T::template codes<i>(p);
+  }
+#endif
 };
 inline uint64_t pair_of(uint32_t low, uint32_t high) { return low | (uint64_t)high << 32; }
 /// Eight scales and eight minima of six bits each, in twelve bytes.
@@ -172,12 +179,6 @@ struct MinimaBlocks : SuperBlocks<T, kBytes, 2> {
   static BlockSums head_sums(const float* scales, const float* sums) {
     return sums_for_minima<T::kTimes>(scales, sums);
   }
-  /// As products of a block take them: of the odd ones of its groups kTimes too large.
-  enum {kTimes = 1};
-  template <int i>
-  static Bytes block_codes(const uint8_t* p) {
-    return T::template codes<i>(p);
-  }
 #elif defined(__AVX2__)
   static constexpr bool kHead = true;
   static void prepare(const uint8_t* p, const uint8_t* q, uint8_t* bytes) {
@@ -196,8 +197,8 @@ struct Q4K : MinimaBlocks<Q4K, 144> {
   static Bytes codes(const uint8_t* p) {
     return right<0, 0, 4, 4>(twice32(p + 16 + 32 * i)) & 15;
   }
-#if defined(__AVX512VNNI__)
-  enum {kTimes = 16};
+#if defined(__AVX512VNNI__)  // others add products in 16 bits: codes must be below 128
+  static constexpr int kTimes = 16;
   template <int i>
   static Bytes block_codes(const uint8_t* p) {
     return in_halves(twice32(p + 16 + 32 * i), 0x0f, 0xf0);
@@ -230,10 +231,6 @@ struct Q6K : SuperBlocks<Q6K, 210, 4> {
   static F head(const uint8_t* p) { return signed_scales_at(p + 192, f16_at(p + 208)); }
   static BlockSums head_sums(const float* scales, const float* sums) {
     return sums_for_scales<32>(scales, sums);
-  }
-  template <int i>
-  static Bytes block_codes(const uint8_t* p) {
-    return codes<i>(p);
   }
 #elif defined(__AVX2__)
   static constexpr bool kHead = true;

@@ -12,7 +12,10 @@
 //              time, head() gives words of one row, heads() of four, halves() codes; kZeroAt is
 //              where those for the sums of activations are
 //   kHead      likewise of blocks of 256 columns: head() gives their scales.  With AVX2 prepare()
-//              decodes those of two rows to bytes before, for head() of each
+//              decodes those of two rows to bytes before, for head() of each; with AVX-512
+//              block_codes() gives codes that in odd groups are kTimes times as large
+//   kTableBits of codes whose groups are the low or high halves of 32 bytes, from kLowBits on, and
+//              which are looked up; 0: they are not
 //   codes<i>   the codes of the i-th 64 columns of a step
 //   scales     of n groups from `first` on, at most kWidth; zeros, or what is finite, beyond them.
 //              Blocks of 256 columns have block_scales instead, of one of them

@@ -64,7 +64,10 @@ MLXCPP_INLINE Halves numbers_64(Bytes codes, const float* s, const float* z, int
   return {(__m512i)_mm512_cvtne2ps_pbh(b.v, a.v), (__m512i)_mm512_cvtne2ps_pbh(d.v, c.v)};
 }
 
-/// Blocks of 256 columns whose groups are the low or the high halves of 32 bytes.
+MLXCPP_INLINE __m512 zero_to_fifteen() {
+  return _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+/// Whether codes of at most kMost bits are looked up.
 template <class T, int kMost = 5>
 constexpr bool has_tables() {
   if constexpr (T::kPhases == 4) return T::kTableBits > 0 && T::kTableBits <= kMost;
@@ -73,7 +76,7 @@ constexpr bool has_tables() {
 /// What the codes of group g stand for: of four bits, twice.
 template <class T>
 MLXCPP_INLINE __m512i table_of_group(const float* head, int g) {
-  const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512 codes = zero_to_fifteen();
   __m512 scale = _mm512_set1_ps(head[g]), least = _mm512_set1_ps(head[8 + g]);
   __m512 first = _mm512_fmsub_ps(codes, scale, least), second = first;
   if (T::kTableBits == 5)
@@ -265,8 +268,7 @@ inline __m512i look_up_16(const uint8_t* codes, __m512i table) {
 
 /// What the sixteen codes of a group stand for.
 MLXCPP_INLINE __m512i affine4_table(__m512 scale, __m512 zero) {
-  const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  __m512 t = _mm512_fmadd_ps(codes, scale, zero);
+  __m512 t = _mm512_fmadd_ps(zero_to_fifteen(), scale, zero);
   return _mm512_castsi256_si512((__m256i)_mm512_cvtneps_pbh(t));
 }
 

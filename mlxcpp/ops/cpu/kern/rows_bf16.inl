@@ -35,8 +35,9 @@ inline void few_pack(const InputRows& x, int from, int count, void* packed) {
 
 /// Where the weights of a row come from: T is a coding.  begin() prepares at most kSpan columns,
 /// from a multiple of kBlock on; then at<i>() gives the i-th 64 columns of the next kBlock, and
-/// rest() the last ones, where there are fewer.  kQuick: to decode twice costs less than to load
-/// activations for one row of weights.
+/// rest() the last ones, where there are fewer.  kQuick: so few
+/// instructions that two rows of weights, which share the loads of activations, do better than one;
+/// even where they are decoded twice.
 template <class T>
 struct HalfRow {
   static constexpr bool kQuick = T::kHeaded || kIsAffine4<T> || has_tables<T, 4>();
@@ -53,10 +54,10 @@ struct HalfRow {
     p = row_of(w, row) + (long)column / kBlock * kBytes;
   }
   MLXCPP_INLINE void begin(const Matrix& w, int row, int column, int columns) {
+    group = 0;
     if constexpr (has_tables<T>()) return keep_head<T>(p, s);
     piece_scales<T>(w, row, column, columns, s, z);
     asm("" : "+m"(s), "+m"(z));  // as in decode_nibbles()
-    group = 0;
   }
   template <int i>
   MLXCPP_INLINE Halves at() const {
@@ -201,8 +202,8 @@ struct FewWalk {
   }
 };
 
-/// Outputs [from, to) of all rows, into sums: (kAll, to - from); M rows at a time, for which the
-/// second time weights are near.
+/// Outputs [from, to) of all rows, into sums: (kAll, to - from); M rows at a time, which divides
+/// kAll: the second time weights are near.
 template <class T, int M, int R, int kAll = M>
 inline void few_outputs(const Matrix& w, const char* x, int from, int to, float* sums) {
   int count = to - from,
@@ -247,15 +248,13 @@ struct FewRows {
   float* sums;
   template <class T>
   void run() const {
+    constexpr int kTwo = HalfRow<T>::kQuick ? 2 : 1, kHalf = HalfRow<T>::kQuick ? 8 : 16;
     switch (few_rows(rows)) {
       case 6: return few_outputs<T, 6, 2>(w, x, from, to, sums);
       case 8: return few_outputs<T, 8, 2>(w, x, from, to, sums);
-      case 12: return few_outputs < T, 12, HalfRow<T>::kQuick ? 2 : 1 > (w, x, from, to, sums);
+      case 12: return few_outputs<T, 12, kTwo>(w, x, from, to, sums);
+      default: return few_outputs<T, kHalf, kTwo, 16>(w, x, from, to, sums);
     }
-    if constexpr (HalfRow<T>::kQuick)
-      few_outputs<T, 8, 2, 16>(w, x, from, to, sums);
-    else
-      few_outputs<T, 16, 1>(w, x, from, to, sums);
   }
 };
 
