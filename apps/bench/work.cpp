@@ -1,6 +1,7 @@
 #include "apps/bench/work.h"
 
 #include <algorithm>
+#include <string>
 #include <string_view>
 
 namespace mlxcpp::apps::bench {
@@ -26,6 +27,14 @@ bool is_experts(std::string_view path) {
   return path.find("experts") != path.npos || path.find("switch_") != path.npos;
 }
 
+/// Whether it makes nothing that later tokens see, as long as it is in the last layer.
+bool serves_its_token_alone(std::string_view path) {
+  auto name = path.substr(path.rfind('.') + 1);
+  for (auto* known : {"q_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
+    if (name == known) return true;
+  return false;
+}
+
 int seen(const ops::KvLayout& kv, int tokens) {
   return kv.window > 0 ? std::min(kv.window, tokens) : tokens;
 }
@@ -37,6 +46,10 @@ Workload::Workload(const lm::LanguageModel& model, int heads, int experts)
   const auto& manifest = model.manifest();
   auto makes_logits = [&](const ops::WeightData& w) {
     return w.value->ndim() == 2 && w.outputs() == model.vocab_size();
+  };
+  const std::string last = ".layers." + std::to_string(layout_.size() - 1) + ".";
+  auto can_be_left_out = [&](std::string_view path) {
+    return path.find(last) != path.npos && serves_its_token_alone(path);
   };
   bool has_head = false;  // of its own
   for (auto& [path, w] : manifest.linears) has_head |= makes_logits(*w) && !is_table(path);
@@ -51,8 +64,10 @@ Workload::Workload(const lm::LanguageModel& model, int heads, int experts)
       expert_share_ = std::min(1.0, double(experts) / w->value->shape(0));
       expert_bytes_ += bytes(*w);
       expert_products_ += numbers(*w) * expert_share_;
+      if (can_be_left_out(path)) last_products_ += numbers(*w) * expert_share_;
     } else if (stacked || !is_table(path)) {
       dense_products_ += numbers(*w);
+      if (can_be_left_out(path)) last_products_ += numbers(*w);
       dense_bytes_ += bytes(*w);
     }
   }
@@ -73,10 +88,10 @@ double Workload::cache_bytes(int tokens) const {
   return n;
 }
 
-double Workload::attention_products(int keys) const {
+double Workload::attention_products(int keys, std::size_t layers) const {
   double n = 0;
-  for (auto& layer : layout_)
-    for (auto& kv : layer.kv) n += double(heads_) * (kv.k_dim + kv.v_dim) * seen(kv, keys);
+  for (std::size_t i = 0; i < layers; ++i)
+    for (auto& kv : layout_[i].kv) n += double(heads_) * (kv.k_dim + kv.v_dim) * seen(kv, keys);
   return n;
 }
 
@@ -84,7 +99,10 @@ Work Workload::of(const Case& c, int chunk) const {
   Work work;
   for (int i = 0; i < c.tokens; ++i) {
     int keys = c.depth + i + 1;
-    work.products += c.batch * (products_of_token() + attention_products(keys));
+    bool asked = !c.prefill || i == c.tokens - 1;
+    double products = products_of_token() - (asked ? 0 : last_products_);
+    auto layers = layout_.size() - (asked || last_products_ == 0 ? 0 : 1);
+    work.products += c.batch * (products + attention_products(keys, layers));
     if (!c.prefill) {
       work.products += c.batch * head_products_;
       work.bytes += read_by_pass(c.batch) + c.batch * cache_bytes(keys);

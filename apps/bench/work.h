@@ -4,6 +4,7 @@
 #include "apps/bench/cases.h"
 #include "mlxcpp/lm/model.h"
 
+#include <cstddef>
 #include <cstdint>
 
 namespace mlxcpp::apps::bench {
@@ -28,16 +29,18 @@ class Workload {
   /// Keys and values of one row that holds so many tokens.
   double cache_bytes(int tokens) const;
 
-  /// A prompt is fed in passes of `chunk` tokens.
+  /// A prompt is fed in passes of `chunk` tokens, whose last alone is asked for: behind its keys
+  /// and values the last layer can leave out the others.
   Work of(const Case& c, int chunk) const;
 
  private:
   double products_of_token() const { return dense_products_ + expert_products_; }
-  double attention_products(int keys) const;  // of one query
+  double attention_products(int keys, std::size_t layers) const;  // of one query
 
   std::uint64_t weight_bytes_ = 0;
   double dense_bytes_ = 0, expert_bytes_ = 0, expert_share_ = 1;
   double dense_products_ = 0, expert_products_ = 0, head_products_ = 0;
+  double last_products_ = 0;  // of those what a token that nobody asks for does not take
   lm::CacheLayout layout_;
   int heads_;
 };

@@ -133,7 +133,15 @@ TEST(BenchWork, of_a_prompt_reads_the_weights_in_each_pass_and_makes_logits_once
   const double weights = 4 * (kHead + kProducts + 3 * 32);
   auto work = load.of({.prefill = true, .tokens = 5, .depth = 2}, 4);
   EXPECT_EQ(work.bytes, 2 * weights + (6 + 7) * kToken);
-  EXPECT_EQ(work.products, 5 * kProducts + kHead + 4 * 16 * (3 + 4 + 5 + 6 + 7));
+  // Of the one layer the first four tokens need keys and values only.
+  EXPECT_EQ(work.products, 5 * 2 * 16 * 32 + (kProducts - 2 * 16 * 32) + kHead + 4 * 16 * 7);
+}
+
+TEST(BenchWork, of_a_prompt_leaves_out_what_only_its_last_token_needs_of_the_last_layer) {
+  auto work = workload(MLXCPP_TEST_DATA "/lm/llama_gguf_q4_0.gguf")
+                  .of({.prefill = true, .tokens = 3}, 512);  // two layers
+  const double whole = 3 * kProducts + 4 * 16 * (1 + 2 + 3), kv = 2 * 16 * 32;
+  EXPECT_EQ(work.products, whole + kHead + 3 * kv + (kProducts - kv) + 4 * 16 * 3);
 }
 
 TEST(BenchWork, does_not_count_a_table_that_is_only_looked_up) {
