@@ -55,6 +55,10 @@ struct Walk {
   long x_row[M];        // where the rows of activations begin; the last may be there twice
   alignas(64) float scales[R][M][kGroups];  // of a segment, or of a block
 
+  /// Rows of activations that are not there are the last one again.
+  MLXCPP_INLINE int x_index(int m) const { return M == 1 || m < x.rows ? m : x.rows - 1; }
+  MLXCPP_INLINE long x_group(int m) const { return M == 1 ? 0 : x_index(m) * x.group_stride; }
+
   /// Scales of chunks [from, to), times those of the activations; zeros times their sums.
   MLXCPP_INLINE void decode_scales(
       const Matrix& w, const int* rows, int from, int to, F (&acc)[R][M]) {
@@ -84,7 +88,7 @@ struct Walk {
   MLXCPP_INLINE void keep_scales(int r, int first, int i, F s, F z, F (&acc)[R][M]) {
 #pragma GCC unroll 4
     for (int m = 0; m < M; ++m) {
-      long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + first + i;
+      long group = x_group(m) + first + i;
       store(scales[r][m] + i, s * load(x.scales[kLevel<T>] + group));
       acc[r][m] = fma(z, load(x.sums[kLevel<T>] + group), acc[r][m]);
     }
@@ -197,7 +201,7 @@ struct Walk {
     F acc[R][M];
     together = R * w.row_bytes;
     next = row_of(w, rows[0]) + (kAhead / together + 1) * together;
-    for (int m = 0; m < M; ++m) x_row[m] = (long)(m < x.rows ? m : x.rows - 1) * x.padded;
+    for (int m = 0; m < M; ++m) x_row[m] = (long)x_index(m) * x.padded;
     for (int r = 0; r < R; ++r) {
       p[r] = row_of(w, rows[r]);
       for (int m = 0; m < M; ++m) acc[r][m] = zero();

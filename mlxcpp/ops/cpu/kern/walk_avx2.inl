@@ -9,7 +9,7 @@ MLXCPP_INLINE void Walk<T, M, R>::headed(const uint8_t* const* from, int at, F (
   F of_x[M];
 #pragma GCC unroll 4
   for (int m = 0; m < M; ++m) {
-    long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + 2L * at;
+    long group = x_group(m) + 2L * at;
     of_x[m] = set(x.scales[kLevel<T>][group]);  // the same for 64 columns
     F sums = both_of_two(x.sums[kLevel<T>] + group);
     if constexpr (R == 4) {
@@ -60,7 +60,7 @@ MLXCPP_INLINE void Walk<T, M, R>::block(const uint8_t* const* from, int at, F (&
   F of_x[M][kVectors], sums[M][kVectors];
 #pragma GCC unroll 4
   for (int m = 0; m < M; ++m) {
-    long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + (long)T::kPer * at;
+    long group = x_group(m) + (long)T::kPer * at;
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
       of_x[m][v] = load(x.scales[kLevel<T>] + group + 8 * v);

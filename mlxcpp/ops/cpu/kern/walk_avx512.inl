@@ -56,7 +56,7 @@ MLXCPP_INLINE void Walk<T, M, R>::block(const uint8_t* const* from, int at, F (&
   BlockSums of_x[M];
 #pragma GCC unroll 4
   for (int m = 0; m < M; ++m) {
-    long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + (long)T::kPer * at;
+    long group = x_group(m) + (long)T::kPer * at;
     of_x[m] = T::head_sums(x.scales[kLevel<T>] + group, x.sums[kLevel<T>] + group);
   }
   F scale[R][M];
@@ -80,7 +80,7 @@ template <bool kTwoRows>
 MLXCPP_INLINE void Walk<T, M, R>::headed(const uint8_t* const* from, int at, F (&acc)[R][M]) {
   F of_x[M], sums[M];
   for (int m = 0; m < M; ++m) {
-    long group = (m < x.rows ? m : x.rows - 1) * x.group_stride + 2L * at;
+    long group = x_group(m) + 2L * at;
     const float *s = x.scales[kLevel<T>] + group, *t = x.sums[kLevel<T>] + group;
     of_x[m] = scales_of_two(s, kTwoRows ? s : s + 2);
     sums[m] = T::template head_sums<kTwoRows>(t);
