@@ -57,6 +57,84 @@ TEST(Pool, does_not_wait_for_workers_that_sleep) {
   for (int job = 0; job < 200; ++job) pool.run(2, [](int) {});
 }
 
+TEST(Pool, may_be_told_to_fetch_what_is_not_there) {
+  Pool pool(3);
+  auto* nowhere = reinterpret_cast<const char*>(std::uintptr_t{64});
+  Ahead next{{{nowhere, 1 << 20}, {nowhere, 0}}, 2}, nothing;
+  std::atomic<long> sum{0};
+  for (int job = 0; job < 2000; ++job)
+    pool.run(
+        8,
+        [&](int i) { sum += i; },
+        job % 3 == 0   ? &next
+        : job % 3 == 1 ? &nothing
+                       : nullptr);
+  EXPECT_EQ(sum, 2000 * 28);
+}
+
+/// Offsets of the lines, from the first piece on as if the others followed it.
+std::vector<long> lines_of(const std::vector<long>& sizes, long thread, long threads) {
+  static char memory[4][1 << 20];
+  Ahead what;
+  for (long size : sizes) what.pieces[what.count] = {memory[what.count], size}, ++what.count;
+  Fetcher fetcher;
+  fetcher.aim(what, thread, threads);
+  std::vector<long> lines;
+  while (const char* p = fetcher.line()) {
+    long before = 0;
+    for (int i = 0; i < what.count; before += sizes[std::size_t(i++)])
+      if (long at = p - memory[i]; at >= 0 && at < (1 << 20)) {
+        EXPECT_LT(at, sizes[std::size_t(i)]);
+        lines.push_back(before + at);
+      }
+  }
+  return lines;
+}
+
+TEST(Fetcher, goes_through_the_share_of_its_thread) {
+  EXPECT_EQ(lines_of({256}, 0, 1), (std::vector<long>{0, 64, 128, 192}));
+  EXPECT_EQ(lines_of({256}, 0, 2), (std::vector<long>{0, 64}));
+  EXPECT_EQ(lines_of({256}, 1, 2), (std::vector<long>{128, 192}));
+  // Over the ends of pieces, of which one is empty: 640 bytes, shares of 320.
+  EXPECT_EQ(lines_of({128, 0, 448, 64}, 0, 2), (std::vector<long>{0, 64, 128, 192, 256}));
+  EXPECT_EQ(lines_of({128, 0, 448, 64}, 1, 2), (std::vector<long>{320, 384, 448, 512, 576}));
+  EXPECT_TRUE(lines_of({}, 0, 2).empty());
+  EXPECT_TRUE(lines_of({0, 0}, 1, 2).empty());
+}
+
+TEST(Fetcher, ends_after_a_part_of_a_cache) {
+  auto lines = lines_of({1 << 20, 1 << 20}, 1, 2);
+  ASSERT_EQ(long(lines.size()), Fetcher::kMost / Fetcher::kLine);
+  EXPECT_EQ(lines.front(), 1 << 20);
+  EXPECT_EQ(lines.back(), (1 << 20) + Fetcher::kMost - Fetcher::kLine);
+}
+
+const char* address(std::uintptr_t i) { return reinterpret_cast<const char*>(i << 20); }
+const char* after(Order& order, std::uintptr_t i) {
+  const Ahead* next = order.after({{{address(i), 64}}, 1});
+  return next ? next->pieces[0].data : nullptr;
+}
+
+TEST(Order, knows_what_came_next_the_last_time) {
+  Order order;
+  EXPECT_FALSE(order.after({}));
+  for (std::uintptr_t i = 1; i <= 300; ++i) EXPECT_FALSE(after(order, i));
+  for (std::uintptr_t i = 1; i < 300; ++i) EXPECT_EQ(after(order, i), address(i + 1)) << i;
+  EXPECT_EQ(after(order, 300), address(1));
+  after(order, 200);  // instead of 1
+  EXPECT_EQ(after(order, 300), address(200));
+}
+
+TEST(Order, forgets_rather_than_grows) {
+  Order order;
+  for (int round = 0; round < 2; ++round)
+    for (std::uintptr_t i = 1; i <= 5000; ++i) after(order, i);
+  int right = 0;
+  for (std::uintptr_t i = 1; i <= 100; ++i) after(order, i);
+  for (std::uintptr_t i = 1; i < 100; ++i) right += after(order, i) == address(i + 1);
+  EXPECT_GT(right, 60);
+}
+
 TEST(Pool, throws_the_first_exception_and_goes_on) {
   Pool pool(2);
   for (int job = 0; job < 100; ++job) {

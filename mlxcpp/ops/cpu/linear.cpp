@@ -1,5 +1,6 @@
 #include "mlxcpp/ops/cpu/linear.h"
 
+#include "mlxcpp/ops/cpu/detail/ahead.h"
 #include "mlxcpp/ops/cpu/features.h"
 #include "mlxcpp/ops/cpu/pool.h"
 #include "mlxcpp/ops/cpu/quantised.h"
@@ -20,6 +21,9 @@ enum class Path {
   int_panels    // as dots
 };
 constexpr Path kPanels[] = {Path::panels, Path::half_panels, Path::int_panels};
+
+/// Rows that are multiplied in so little time that it matters what threads wait for.
+constexpr int kRowsThatWait = 16;
 
 bool few_rows(Path path) { return path == Path::dots || path == Path::dense_dots; }
 
@@ -108,6 +112,7 @@ class Job {
   void compute();
   std::size_t layout(char* base);
   void prepare_task(int task);
+  const Ahead* expected() const;
   void chunk(const Group& g, int from, int to);
   void dots_chunk(const Group& g, int from, int to);
 
@@ -211,13 +216,25 @@ void Job::compute() {
         chunk_outputs(g, inputs[std::size_t(g.input)].x.rows, all_outputs, all_bytes, m_.threads);
     if (g.outputs > 0) chunks += (g.w.rows + g.outputs - 1) / g.outputs;
   }
-  Pool::instance().run(chunks, [&](int i) {
+  auto body = [&](int i) {
     auto after = std::upper_bound(
         groups.begin(), groups.end(), i, [](int c, const Group& g) { return c < g.first_chunk; });
     const Group& g = *(after - 1);
     int from = (i - g.first_chunk) * g.outputs;
     chunk(g, from, std::min(g.w.rows, from + g.outputs));
-  });
+  };
+  Pool::instance().run(chunks, body, expected());
+}
+
+/// What threads may fetch meanwhile.
+const Ahead* Job::expected() const {
+  thread_local Order order;
+  Ahead now;
+  for (const Group& g : groups) {
+    if (now.count == Ahead::kMost) break;
+    now.pieces[now.count++] = {static_cast<const char*>(g.w.data), g.w.rows * g.w.row_bytes};
+  }
+  return inputs.size() == 1 && inputs[0].x.rows <= kRowsThatWait ? order.after(now) : nullptr;
 }
 
 void Job::chunk(const Group& g, int from, int to) {

@@ -105,6 +105,8 @@ struct Pool::State {
   std::atomic<bool> stop{false};
   void (*call)(void*, int) = nullptr;
   void* body = nullptr;
+  const Ahead* next = nullptr;
+  Fetcher own;  // of the callers
   /// Chunks that one thread takes first: neighbours in memory, so that what it fetched ahead is its
   /// own.  The others help when their own are done.
   struct alignas(64) Part {
@@ -150,10 +152,11 @@ struct Pool::State {
 
   void serve(std::size_t thread) {
     std::uint32_t seen = 0;
+    Fetcher fetcher;
     while (!stop) {
       std::uint32_t now = epoch.load(std::memory_order_acquire);
       for (int spin = 0; now == seen && spin < kSpins; ++spin) {
-        relax();
+        if (!fetcher.some()) relax();
         now = epoch.load(std::memory_order_acquire);
       }
       if (now == seen) {
@@ -164,6 +167,7 @@ struct Pool::State {
       seen = now;
       if (!enter()) continue;
       work(thread);
+      if (next) fetcher.aim(*next, long(thread), long(parts.size()));
       gate.fetch_sub(1, std::memory_order_acq_rel);
     }
   }
@@ -182,14 +186,14 @@ Pool::~Pool() {
   for (auto& w : state_->workers) w.join();
 }
 
-void Pool::run_erased(int chunks, void (*call)(void*, int), void* body) {
+void Pool::run_erased(int chunks, void (*call)(void*, int), void* body, const Ahead* next) {
   State& s = *state_;
   if (threads_ == 1 || chunks <= 1) {
     for (int i = 0; i < chunks; ++i) call(body, i);
     return;
   }
   std::lock_guard one(s.caller);
-  s.call = call, s.body = body;
+  s.call = call, s.body = body, s.next = next;
   s.share(chunks);
   s.failed.store(false, std::memory_order_relaxed);
   s.gate.store(State::kOpen, std::memory_order_release);
@@ -198,9 +202,13 @@ void Pool::run_erased(int chunks, void (*call)(void*, int), void* body) {
   s.work(0);
   // Closed for those who did not come; those inside are waited for.  A worker that was preempted
   // holds its chunk for a scheduler's slice: after a while its core is better given to it.
+  if (next) s.own.aim(*next, 0, threads_);
   std::uint32_t inside = s.gate.fetch_and(~State::kOpen, std::memory_order_acq_rel) & ~State::kOpen;
   for (int spin = 0; inside != 0; ++spin) {
-    spin < kSpins ? relax() : std::this_thread::yield();
+    if (spin >= kSpins)
+      std::this_thread::yield();
+    else if (!s.own.some())
+      relax();
     inside = s.gate.load(std::memory_order_acquire);
   }
   if (s.failed) std::rethrow_exception(std::exchange(s.error, nullptr));

@@ -2,6 +2,8 @@
 // did not come.
 #pragma once
 
+#include "mlxcpp/ops/cpu/detail/ahead.h"
+
 #include <cstddef>
 #include <memory>
 #include <type_traits>
@@ -21,20 +23,23 @@ class Pool {
   /// Calls f(0) ... f(chunks - 1), each once, on any of the threads, the caller's among them;
   /// returns when all are done.  Which thread takes which chunk is open, so results may not depend
   /// on it. The first exception is thrown on, after the chunks that had begun.  One caller at a
-  /// time; others wait.  A chunk may not call run().
+  /// time; others wait.  A chunk may not call run().  While threads have nothing to do, until a
+  /// call says otherwise, they bring the beginning of their share of `next` into their second
+  /// cache; its addresses need not be valid.
   template <class F>
-  void run(int chunks, F&& f) {
+  void run(int chunks, F&& f, const Ahead* next = nullptr) {
     using Body = std::remove_reference_t<F>;
     run_erased(
         chunks,
         [](void* body, int i) { (*static_cast<Body*>(body))(i); },
-        const_cast<void*>(static_cast<const void*>(&f)));
+        const_cast<void*>(static_cast<const void*>(&f)),
+        next);
   }
 
  private:
   friend void set_pool_threads(int);
   struct State;
-  void run_erased(int chunks, void (*call)(void*, int), void* body);
+  void run_erased(int chunks, void (*call)(void*, int), void* body, const Ahead* next);
 
   int threads_;
   std::unique_ptr<State> state_;
