@@ -14,6 +14,7 @@ class PromptLookup final : public Drafter {
  public:
   /// Matches have at least two tokens.  A token costs the same however long the text is.
   void consumed(std::span<const TokenId> ids, const std::optional<array>& hidden) override;
+  bool wants_states() const override { return false; }
   /// By the length of the match.
   std::optional<int> sort_of(TokenId next) override;
   Proposal propose(TokenId next, int n) override;

@@ -16,6 +16,7 @@ class ModelDraft final : public Drafter {
   ModelDraft(std::shared_ptr<const LanguageModel> model, const DraftSampling& sampling);
 
   void consumed(std::span<const TokenId> ids, const std::optional<array>& hidden) override;
+  bool wants_states() const override { return false; }
   std::optional<int> sort_of(TokenId) override { return 0; }
   Proposal propose(TokenId next, int n) override;
   std::uint64_t nbytes() const override { return caches_.nbytes(); }

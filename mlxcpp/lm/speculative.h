@@ -75,6 +75,7 @@ class Speculation {
   void consumed(std::span<const TokenId> ids, const std::optional<array>& hidden) {
     drafter_->consumed(ids, hidden);
   }
+  bool wants_states() const { return drafter_->wants_states(); }
   /// At most `room` tokens after `next`: as many as are expected to pay, given what passes take
   /// and how often such guesses were right; now and then a few more, to learn whether that changed.
   Proposal propose(TokenId next, int room, const PassTimes& times, const PassLoad& load = {});

@@ -73,7 +73,7 @@ Stepper::~Stepper() { finish(); }
 
 array Stepper::hidden(const array& tokens, int needed) {
   std::vector<int> last;
-  if (!guessing_) last = {needed};  // what guesses is given all states
+  if (!guessing_ || !guessing_->wants_states()) last = {needed};
   return model_->hidden({.tokens = mx::astype(tokens, mx::int32), .needed = std::move(last)},
                         cache_->caches);
 }

@@ -59,7 +59,7 @@ class Stepper {
   SpeculationStats speculation() const;
 
  private:
-  /// (1, L) ids -> (1, L, D): states of the last `needed`, or of all where it guesses.
+  /// (1, L) ids -> (1, L, D): states of the last `needed`, or of all where guesses want them.
   array hidden(const array& tokens, int needed);
   array logits(const array& hidden, int last) const;  // (1, L, D) -> (last, V)
   Sampled sample(const array& logits);                // (1, V)

@@ -1,5 +1,6 @@
 // Answers with guesses are the answers without them: each way of guessing, each kind of memory.
 #include "mlxcpp/base/error.h"
+#include "mlxcpp/lm/detail/feed.h"
 #include "mlxcpp/lm/detail/guessing.h"
 #include "mlxcpp/lm/draft_model.h"
 #include "mlxcpp/lm/factory.h"
@@ -143,6 +144,40 @@ TEST_P(EveryMemory, wrong_guesses_at_any_place_leave_no_trace) {
     EXPECT_EQ(got, want) << seed;
     EXPECT_GT(guessing.stats().accepted, 10);
     EXPECT_GT(guessing.stats().proposed, guessing.stats().accepted);
+  }
+}
+
+/// Guesses nothing, and keeps what it is told of.
+class Listener : public Drafter {
+ public:
+  Listener(bool wants, std::optional<array>* heard) : wants_(wants), heard_(heard) {}
+  void consumed(std::span<const TokenId>, const std::optional<array>& hidden) override {
+    *heard_ = hidden;
+  }
+  bool wants_states() const override { return wants_; }
+  std::optional<int> sort_of(TokenId) override { return {}; }
+  Proposal propose(TokenId, int) override { return {}; }
+
+ private:
+  bool wants_;
+  std::optional<array>* heard_;
+};
+
+TEST(Guessing, is_given_the_states_of_all_tokens_where_it_wants_them) {
+  Model model = tiny("llama_plain");
+  std::vector<TokenId> prompt = {3, 7, 11, 3, 7, 5, 3, 7};
+  for (bool wants : {true, false}) {
+    std::optional<array> heard;
+    CachedPrompt cache(*model, {});
+    detail::Guessing guessing(
+        std::make_unique<Speculation>(std::make_unique<Listener>(wants, &heard), 5, false), 1);
+    SampleRow row({}, 1, model->vocab_size());
+    detail::Feed feed{&cache, prompt, &row, {}, &guessing};
+    detail::feed(*model, {&feed, 1});
+    ASSERT_TRUE(heard);
+    ASSERT_EQ(heard->shape(1), int(prompt.size()));
+    int computed = mx::sum(mx::any(mx::not_equal(*heard, array(0.f)), -1)).item<int>();
+    EXPECT_EQ(computed, wants ? int(prompt.size()) : 1);
   }
 }
 

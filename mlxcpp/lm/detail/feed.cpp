@@ -29,6 +29,8 @@ Input padded(std::span<const Feed> feeds) {
 
 bool guesses(const Feed& f) { return f.guessing && f.guessing->guesses(); }
 
+bool wants_states(const Feed& f) { return f.guessing && f.guessing->wants_states(); }
+
 /// How many of a feed's last tokens need logits.
 int asked(const Feed& f) { return guesses(f) ? f.guessing->asked() : f.sampling ? 1 : 0; }
 
@@ -83,7 +85,7 @@ std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const
   Input in = padded(feeds);
   for (auto& f : feeds) {
     in.adapters.push_back(f.adapter.value_or(model.adapter_use().chosen));
-    in.needed.push_back(f.guessing ? int(f.tokens.size()) : asked(f));
+    in.needed.push_back(wants_states(f) ? int(f.tokens.size()) : asked(f));
   }
   array hidden = model.hidden(in, joint);
 
@@ -99,7 +101,7 @@ std::vector<std::vector<Token>> feed(const LanguageModel& model, std::span<const
   } else if (wanted.empty()) {
     wanted.push_back(hidden);  // a model that keeps nothing
   }
-  if (std::ranges::any_of(feeds, &Feed::guessing)) wanted.push_back(hidden);
+  if (std::ranges::any_of(feeds, wants_states)) wanted.push_back(hidden);
   mx::eval(wanted);
 
   std::vector<std::vector<Token>> tokens(feeds.size());

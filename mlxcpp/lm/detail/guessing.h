@@ -23,6 +23,8 @@ class Guessing {
   void consumed(std::span<const TokenId> ids, const std::optional<array>& hidden) {
     speculation_->consumed(ids, hidden);
   }
+  /// Whether all states of what is consumed are to be computed for it.
+  bool wants_states() const { return speculation_->wants_states(); }
   /// What follows, chosen without a guess and not consumed.
   void chosen(TokenId next) { fed_ = {next}; }
 
