@@ -27,10 +27,18 @@ bool is_experts(std::string_view path) {
   return path.find("experts") != path.npos || path.find("switch_") != path.npos;
 }
 
-/// Whether it makes nothing that later tokens see, as long as it is in the last layer.
+/// Whether it makes nothing that later tokens see, as long as it is in the last layer.  Other names
+/// count as if they did.
 bool serves_its_token_alone(std::string_view path) {
   auto name = path.substr(path.rfind('.') + 1);
-  for (auto* known : {"q_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
+  for (auto* known : {"q_proj",
+                      "q_a_proj",
+                      "q_b_proj",
+                      "o_proj",
+                      "out_proj",
+                      "gate_proj",
+                      "up_proj",
+                      "down_proj"})
     if (name == known) return true;
   return false;
 }

@@ -26,7 +26,7 @@ class Drafter {
   /// Further tokens that the row has consumed.  `hidden`: (1, n, D), the model's states of them;
   /// absent where they were not computed now (found in a cache).
   virtual void consumed(std::span<const TokenId> ids, const std::optional<array>& hidden) = 0;
-  /// False: `hidden` is not read, so that of most tokens it need not be computed.
+  /// False: consumed() is given no states, and of most tokens they are not computed.
   virtual bool wants_states() const { return true; }
   /// What sort of guess propose() would make of what follows `next`, a token that was chosen but
   /// is not consumed yet.  Guesses of a sort are right alike often.  Nothing: it has none.

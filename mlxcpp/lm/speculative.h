@@ -73,8 +73,9 @@ class Speculation {
   Speculation(std::unique_ptr<Drafter> drafter, int most, bool adaptive);
 
   void consumed(std::span<const TokenId> ids, const std::optional<array>& hidden) {
-    drafter_->consumed(ids, hidden);
+    drafter_->consumed(ids, wants_states() ? hidden : std::nullopt);
   }
+  /// Whether all states of what is consumed are to be computed.
   bool wants_states() const { return drafter_->wants_states(); }
   /// At most `room` tokens after `next`: as many as are expected to pay, given what passes take
   /// and how often such guesses were right; now and then a few more, to learn whether that changed.

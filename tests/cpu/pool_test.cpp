@@ -1,6 +1,8 @@
 // Threads for one operation: each chunk once, whatever the workers do.
 #include "mlxcpp/ops/cpu/pool.h"
 
+#include "mlxcpp/ops/cpu/detail/ahead.h"
+
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -77,7 +79,7 @@ std::vector<long> lines_of(const std::vector<long>& sizes, long thread, long thr
   static char memory[4][1 << 20];
   Ahead what;
   for (long size : sizes) what.pieces[what.count] = {memory[what.count], size}, ++what.count;
-  Fetcher fetcher;
+  detail::Fetcher fetcher;
   fetcher.aim(what, thread, threads);
   std::vector<long> lines;
   while (const char* p = fetcher.line()) {
@@ -98,25 +100,28 @@ TEST(Fetcher, goes_through_the_share_of_its_thread) {
   // Over the ends of pieces, of which one is empty: 640 bytes, shares of 320.
   EXPECT_EQ(lines_of({128, 0, 448, 64}, 0, 2), (std::vector<long>{0, 64, 128, 192, 256}));
   EXPECT_EQ(lines_of({128, 0, 448, 64}, 1, 2), (std::vector<long>{320, 384, 448, 512, 576}));
+  // Pieces that no line ends with: 300 bytes, shares of 150.
+  EXPECT_EQ(lines_of({100, 200}, 0, 2), (std::vector<long>{0, 64, 128}));
+  EXPECT_EQ(lines_of({100, 200}, 1, 2), (std::vector<long>{150, 214, 278}));
   EXPECT_TRUE(lines_of({}, 0, 2).empty());
   EXPECT_TRUE(lines_of({0, 0}, 1, 2).empty());
 }
 
 TEST(Fetcher, ends_after_a_part_of_a_cache) {
   auto lines = lines_of({1 << 20, 1 << 20}, 1, 2);
-  ASSERT_EQ(long(lines.size()), Fetcher::kMost / Fetcher::kLine);
+  ASSERT_EQ(long(lines.size()), detail::Fetcher::kMost / detail::Fetcher::kLine);
   EXPECT_EQ(lines.front(), 1 << 20);
-  EXPECT_EQ(lines.back(), (1 << 20) + Fetcher::kMost - Fetcher::kLine);
+  EXPECT_EQ(lines.back(), (1 << 20) + detail::Fetcher::kMost - detail::Fetcher::kLine);
 }
 
 const char* address(std::uintptr_t i) { return reinterpret_cast<const char*>(i << 20); }
-const char* after(Order& order, std::uintptr_t i) {
+const char* after(detail::Order& order, std::uintptr_t i) {
   const Ahead* next = order.after({{{address(i), 64}}, 1});
   return next ? next->pieces[0].data : nullptr;
 }
 
 TEST(Order, knows_what_came_next_the_last_time) {
-  Order order;
+  detail::Order order;
   EXPECT_FALSE(order.after({}));
   for (std::uintptr_t i = 1; i <= 300; ++i) EXPECT_FALSE(after(order, i));
   for (std::uintptr_t i = 1; i < 300; ++i) EXPECT_EQ(after(order, i), address(i + 1)) << i;
@@ -125,8 +130,19 @@ TEST(Order, knows_what_came_next_the_last_time) {
   EXPECT_EQ(after(order, 300), address(200));
 }
 
+TEST(Order, knows_the_last_description) {
+  detail::Order order;
+  Ahead q{{{address(1), 64}}, 1}, qkv{{{address(1), 64}, {address(2), 32}}, 2};
+  order.after(q);
+  after(order, 3);
+  order.after(qkv);
+  const Ahead* first = order.after({{{address(3), 64}}, 1});
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->count, 2);
+}
+
 TEST(Order, forgets_rather_than_grows) {
-  Order order;
+  detail::Order order;
   for (int round = 0; round < 2; ++round)
     for (std::uintptr_t i = 1; i <= 5000; ++i) after(order, i);
   int right = 0;

@@ -22,10 +22,12 @@ class ScriptModel final : public lm::LanguageModel {
   mutable int passes = 0;
   mutable int fail_at_pass = -1;  // throws there
   mutable std::vector<int> pass_lengths;
+  mutable std::vector<std::vector<int>> needed;  // of each pass, as its input has it
 
  private:
   array run(const lm::Input& in, const ops::Pass& pass) const override {
     pass_lengths.push_back(in.tokens.shape(1));
+    needed.push_back(in.needed);
     if (passes++ == fail_at_pass) throw std::runtime_error("planted");
     array script(script_.data(), {int(script_.size())}, mx::int32);
     array next = mx::take(script, mx::minimum(pass.rows->index, array(int(script_.size()) - 1)));

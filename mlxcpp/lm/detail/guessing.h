@@ -23,7 +23,7 @@ class Guessing {
   void consumed(std::span<const TokenId> ids, const std::optional<array>& hidden) {
     speculation_->consumed(ids, hidden);
   }
-  /// Whether all states of what is consumed are to be computed for it.
+  /// Otherwise only those that are asked for need be computed.
   bool wants_states() const { return speculation_->wants_states(); }
   /// What follows, chosen without a guess and not consumed.
   void chosen(TokenId next) { fed_ = {next}; }
@@ -41,7 +41,8 @@ class Guessing {
   /// From these logits (asked, V): the guesses that are kept, and one more token, which the row has
   /// then drawn and been told.
   std::vector<Token> accept(const array& logits, SampleRow& row);
-  /// Leaves in the cache what was kept; `hidden` (1, L, D) is of all that was fed.  A cache that
+  /// Leaves in the cache what was kept; `hidden` (1, L, D) is of all that was fed, if
+  /// guesses want it.  A cache that
   /// can not forget single tokens is as before the pass, and the next one feeds again what was
   /// kept.
   void settle(CachedPrompt& cache, const array& hidden);

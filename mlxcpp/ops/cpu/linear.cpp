@@ -22,8 +22,8 @@ enum class Path {
 };
 constexpr Path kPanels[] = {Path::panels, Path::half_panels, Path::int_panels};
 
-/// Rows that are multiplied in so little time that it matters what threads wait for.
-constexpr int kRowsThatWait = 16;
+/// With more rows, reading weights is the least of the work.
+constexpr int kMostRowsAhead = 16;
 
 bool few_rows(Path path) { return path == Path::dots || path == Path::dense_dots; }
 
@@ -112,7 +112,7 @@ class Job {
   void compute();
   std::size_t layout(char* base);
   void prepare_task(int task);
-  const Ahead* expected() const;
+  const Ahead* next_weights() const;
   void chunk(const Group& g, int from, int to);
   void dots_chunk(const Group& g, int from, int to);
 
@@ -223,18 +223,21 @@ void Job::compute() {
     int from = (i - g.first_chunk) * g.outputs;
     chunk(g, from, std::min(g.w.rows, from + g.outputs));
   };
-  Pool::instance().run(chunks, body, expected());
+  Pool::instance().run(chunks, body, next_weights());
 }
 
-/// What threads may fetch meanwhile.
-const Ahead* Job::expected() const {
-  thread_local Order order;
+/// What threads may fetch meanwhile; remembers that these weights came now.  Experts are chosen
+/// anew each time.
+const Ahead* Job::next_weights() const {
+  thread_local detail::Order order;
+  const InputRows& x = inputs[0].x;
+  if (inputs.size() != 1 || x.index || x.rows > kMostRowsAhead) return nullptr;
   Ahead now;
   for (const Group& g : groups) {
     if (now.count == Ahead::kMost) break;
     now.pieces[now.count++] = {static_cast<const char*>(g.w.data), g.w.rows * g.w.row_bytes};
   }
-  return inputs.size() == 1 && inputs[0].x.rows <= kRowsThatWait ? order.after(now) : nullptr;
+  return order.after(now);
 }
 
 void Job::chunk(const Group& g, int from, int to) {

@@ -1,5 +1,7 @@
 #include "mlxcpp/ops/cpu/pool.h"
 
+#include "mlxcpp/ops/cpu/detail/ahead.h"
+
 #include <algorithm>
 #include <atomic>
 #include <climits>
@@ -106,7 +108,7 @@ struct Pool::State {
   void (*call)(void*, int) = nullptr;
   void* body = nullptr;
   const Ahead* next = nullptr;
-  Fetcher own;  // of the callers
+  detail::Fetcher own;  // of the callers
   /// Chunks that one thread takes first: neighbours in memory, so that what it fetched ahead is its
   /// own.  The others help when their own are done.
   struct alignas(64) Part {
@@ -152,7 +154,7 @@ struct Pool::State {
 
   void serve(std::size_t thread) {
     std::uint32_t seen = 0;
-    Fetcher fetcher;
+    detail::Fetcher fetcher;
     while (!stop) {
       std::uint32_t now = epoch.load(std::memory_order_acquire);
       for (int spin = 0; now == seen && spin < kSpins; ++spin) {
@@ -202,8 +204,8 @@ void Pool::run_erased(int chunks, void (*call)(void*, int), void* body, const Ah
   s.work(0);
   // Closed for those who did not come; those inside are waited for.  A worker that was preempted
   // holds its chunk for a scheduler's slice: after a while its core is better given to it.
-  if (next) s.own.aim(*next, 0, threads_);
   std::uint32_t inside = s.gate.fetch_and(~State::kOpen, std::memory_order_acq_rel) & ~State::kOpen;
+  if (next) s.own.aim(*next, 0, threads_);
   for (int spin = 0; inside != 0; ++spin) {
     if (spin >= kSpins)
       std::this_thread::yield();

@@ -2,13 +2,13 @@
 // did not come.
 #pragma once
 
-#include "mlxcpp/ops/cpu/detail/ahead.h"
-
 #include <cstddef>
 #include <memory>
 #include <type_traits>
 
 namespace mlxcpp::cpu {
+
+struct Ahead;  // detail/ahead.h
 
 class Pool {
  public:
@@ -23,9 +23,11 @@ class Pool {
   /// Calls f(0) ... f(chunks - 1), each once, on any of the threads, the caller's among them;
   /// returns when all are done.  Which thread takes which chunk is open, so results may not depend
   /// on it. The first exception is thrown on, after the chunks that had begun.  One caller at a
-  /// time; others wait.  A chunk may not call run().  While threads have nothing to do, until a
-  /// call says otherwise, they bring the beginning of their share of `next` into their second
-  /// cache; its addresses need not be valid.
+  /// time; others wait.  A chunk may not call run().
+  /// `next`, which lives until run() returns, is what a later call will read: threads that have
+  /// nothing to do fetch the beginning of their share of it, until another call says otherwise;
+  /// null: of what was said before.  Its addresses need not be valid.  One chunk or one thread:
+  /// nobody waits, so it is not looked at.
   template <class F>
   void run(int chunks, F&& f, const Ahead* next = nullptr) {
     using Body = std::remove_reference_t<F>;

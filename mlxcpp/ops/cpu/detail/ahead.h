@@ -19,10 +19,12 @@ struct Ahead {
   int count = 0;
 };
 
+namespace detail {
+
 /// The beginning of a thread's share, line by line.
 class Fetcher {
  public:
-  static constexpr long kMost = 256 << 10;  // bytes: a part of a second cache
+  static constexpr long kMost = 256 << 10;  // bytes, of a second cache of a megabyte or two
   static constexpr long kLine = 64;
 
   void aim(const Ahead& what, long thread, long threads) {
@@ -76,7 +78,8 @@ class Order {
     if (entries_.empty()) entries_.resize(kEntries);
     std::size_t i = place(now.pieces[0].data);
     Entry& e = entries_[i];
-    if (e.what.count == 0 || e.what.pieces[0].data != now.pieces[0].data) e = {now, i};
+    if (e.what.count == 0 || e.what.pieces[0].data != now.pieces[0].data) e.next = i;
+    e.what = now;
     if (started_) entries_[last_].next = i;
     last_ = i, started_ = true;
     return e.next == i ? nullptr : &entries_[e.next].what;
@@ -104,4 +107,5 @@ class Order {
   bool started_ = false;
 };
 
+}  // namespace detail
 }  // namespace mlxcpp::cpu
