@@ -23,7 +23,7 @@ class Guessing {
   void consumed(std::span<const TokenId> ids, const std::optional<array>& hidden) {
     speculation_->consumed(ids, hidden);
   }
-  /// Otherwise only those that are asked for need be computed.
+  /// Whether guesses come from states; else only those that are asked for need be computed.
   bool wants_states() const { return speculation_->wants_states(); }
   /// What follows, chosen without a guess and not consumed.
   void chosen(TokenId next) { fed_ = {next}; }
@@ -41,10 +41,9 @@ class Guessing {
   /// From these logits (asked, V): the guesses that are kept, and one more token, which the row has
   /// then drawn and been told.
   std::vector<Token> accept(const array& logits, SampleRow& row);
-  /// Leaves in the cache what was kept; `hidden` (1, L, D) is of all that was fed, if
-  /// guesses want it.  A cache that
-  /// can not forget single tokens is as before the pass, and the next one feeds again what was
-  /// kept.
+  /// Leaves in the cache what was kept; `hidden` (1, L, D): states of all that was fed, where
+  /// guesses want them.  A cache that can not forget single tokens is as before the pass, and the
+  /// next one feeds again what was kept.
   void settle(CachedPrompt& cache, const array& hidden);
 
   /// The last n tokens that accept() gave are not wanted: forgets those of them that the cache

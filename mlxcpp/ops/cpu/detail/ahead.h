@@ -80,8 +80,8 @@ class Order {
     Entry& e = entries_[i];
     if (e.what.count == 0 || e.what.pieces[0].data != now.pieces[0].data) e.next = i;
     e.what = now;
-    if (started_) entries_[last_].next = i;
-    last_ = i, started_ = true;
+    entries_[last_].next = i;
+    last_ = i;
     return e.next == i ? nullptr : &entries_[e.next].what;
   }
 
@@ -103,8 +103,7 @@ class Order {
     return first;
   }
   std::vector<Entry> entries_;
-  std::size_t last_ = 0;
-  bool started_ = false;
+  std::size_t last_ = 0;  // at first a place that nothing is in
 };
 
 }  // namespace detail
